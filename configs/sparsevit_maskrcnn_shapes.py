@@ -1,0 +1,67 @@
+# The embedded default: a small SparseViT and light Mask R-CNN heads learn generated scenes from
+# scratch, on two CPU cores in about ten minutes.
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    'mmdet::_base_/default_runtime.py',
+    './_base_/sparse_mm.py',
+    './_base_/shapes_instance.py',
+]
+
+width = 32
+channels = 64
+strides = [8, 16, 32]
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=1),
+    backbone=dict(
+        _delete_=True,
+        type='SparseViT',
+        embed_dims=width,
+        depths=[2, 2, 2, 2],
+        num_heads=[1, 2, 4, 8],
+        drop_path_rate=0.0,
+        out_indices=(1, 2, 3),
+    ),
+    neck=dict(in_channels=[2 * width, 4 * width, 8 * width], out_channels=channels, num_outs=3),
+    rpn_head=dict(
+        in_channels=channels,
+        feat_channels=channels,
+        anchor_generator=dict(scales=[4], strides=strides),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels, featmap_strides=strides),
+        bbox_head=dict(in_channels=channels, fc_out_channels=256, num_classes=4),
+        mask_roi_extractor=dict(out_channels=channels, featmap_strides=strides),
+        mask_head=dict(
+            in_channels=channels, conv_out_channels=channels, num_convs=2, num_classes=4
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=200),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
+)
+
+max_epochs = 4
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(
+        custom_keys={
+            'norm': dict(decay_mult=0.0),
+            'relative_position_bias_table': dict(decay_mult=0.0),
+        }
+    ),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(
+        type='CosineAnnealingLR', by_epoch=True, begin=0, end=max_epochs, convert_to_iter_based=True
+    ),
+]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='coco/segm_mAP'))
+randomness = dict(seed=0)

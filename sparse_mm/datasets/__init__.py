@@ -1,0 +1,3 @@
+from sparse_mm.datasets.shapes import ShapesDataset
+
+__all__ = ['ShapesDataset']

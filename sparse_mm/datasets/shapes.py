@@ -1,0 +1,112 @@
+"""A generated data set in COCO form, so that everything can be tried without a download."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmdet.datasets import CocoDataset
+from mmengine.registry import DATASETS
+from mmengine.utils import ProgressBar
+from pycocotools import mask as coco_mask
+
+from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene
+from sparse_mm.errors import BadInputError
+
+# Raised when draw_scene changes, so that scenes drawn by older code are not taken for today's.
+VERSION = 1
+
+
+def write_shapes(ann_file: Path, image_dir: Path, num_images: int, size: int, seed: int) -> None:
+    """Draws scenes in COCO's format, with a progress bar; leaves what is there already.
+
+    The annotation file is written last and in one step, so its presence says that the scenes are
+    complete.
+
+    Args:
+        ann_file: The annotations, JSON with run-length masks.
+        image_dir: Folder for the images, JPEG.
+        num_images: Number of scenes.
+        size: Side of a scene in pixels.
+        seed: Seed of the set; other seeds give other scenes.
+
+    Raises:
+        BadInputError: ``ann_file`` holds other scenes than these.
+    """
+    info = dict(generator='sparse_mm shapes', version=VERSION, num_images=num_images)
+    info.update(size=size, seed=seed)
+    if ann_file.is_file():
+        found = json.loads(ann_file.read_text()).get('info')
+        if found != info:
+            raise BadInputError(
+                f'{str(ann_file)!r} holds other scenes ({found}) than the config asks for '
+                f'({info}); delete the file '
+                f'or set another data_root.'
+            )
+        return
+    image_dir.mkdir(parents=True, exist_ok=True)
+    ann_file.parent.mkdir(parents=True, exist_ok=True)
+    print(f'Drawing {num_images} scenes into {image_dir}')
+    bar = ProgressBar(num_images)
+    images: list[dict] = []
+    annotations: list[dict] = []
+    for number in range(num_images):
+        image, instances = draw_scene((VERSION, seed, number), size)
+        name = f'{number:06d}.jpg'
+        cv2.imwrite(str(image_dir / name), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        images.append(dict(id=number, file_name=name, height=size, width=size))
+        for instance in instances:
+            annotations.append(
+                dict(
+                    _mask_annotation(instance.mask),
+                    id=len(annotations) + 1,
+                    image_id=number,
+                    category_id=instance.label + 1,
+                    iscrowd=0,
+                )
+            )
+        bar.update()
+    print()
+    categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)]
+    content = dict(info=info, images=images, annotations=annotations, categories=categories)
+    unfinished = ann_file.with_name(f'{ann_file.name}.{os.getpid()}')
+    unfinished.write_text(json.dumps(content))
+    unfinished.replace(ann_file)
+
+
+def _mask_annotation(mask: np.ndarray) -> dict[str, Any]:
+    rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return dict(
+        bbox=coco_mask.toBbox(rle).tolist(),
+        area=int(coco_mask.area(rle)),
+        segmentation=dict(size=list(mask.shape), counts=rle['counts'].decode()),
+    )
+
+
+@DATASETS.register_module()
+class ShapesDataset(CocoDataset):
+    """Scenes of a few small shapes on large textured grounds, drawn on first use.
+
+    Args:
+        num_images: Number of scenes.
+        size: Side of a scene in pixels. Defaults to 448.
+        seed: Seed of the set; give training and validation different ones. Defaults to 0.
+        **kwargs: As for mmdet's ``CocoDataset``; ``ann_file`` and ``data_prefix['img']`` say where
+            the scenes lie.
+    """
+
+    METAINFO = dict(  # noqa: RUF012, as in mmdet's data sets
+        classes=CLASSES, palette=[(220, 20, 60), (0, 0, 230), (106, 0, 228), (0, 125, 92)]
+    )
+
+    def __init__(self, num_images: int, size: int = 448, seed: int = 0, **kwargs: Any) -> None:
+        self.num_images, self.size, self.seed = num_images, size, seed
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Draws the scenes if they are not there, then reads them as any COCO data set."""
+        images = Path(self.data_prefix['img'])
+        write_shapes(Path(self.ann_file), images, self.num_images, self.size, self.seed)
+        return super().load_data_list()

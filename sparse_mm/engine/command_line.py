@@ -1,0 +1,98 @@
+"""What the command lines share: options, reading the config, errors in one sentence."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from sparse_mm.engine.hooks import CheckDataHook
+from sparse_mm.errors import BadInputError
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that OpenMMLab's tools share."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, key=value; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Reads the config that the options name, with their overrides.
+
+    ``data_root`` among the overrides moves every data set and evaluator that lies below the
+    config's own ``data_root``.
+
+    Raises:
+        BadInputError: There is no such file, or it cannot be read.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not os.path.isfile(args.config):
+        raise BadInputError(f'There is no config file {args.config!r}.')
+    try:
+        cfg = Config.fromfile(args.config)
+    except (SyntaxError, NameError, KeyError, FileNotFoundError) as error:
+        raise BadInputError(f'The config {args.config!r} cannot be read: {error}') from error
+    options = dict(args.cfg_options or {})
+    if 'data_root' in options and cfg.get('data_root'):
+        cfg._cfg_dict = _move(cfg._cfg_dict, cfg.data_root, str(options['data_root']))
+    cfg.merge_from_dict(options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
+    return cfg
+
+
+def _move(value: Any, old: str, new: str) -> Any:
+    """Replaces the folder ``old`` by ``new`` in every path of a nested config."""
+    if isinstance(value, dict):
+        return ConfigDict({key: _move(item, old, new) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return type(value)(_move(item, old, new) for item in value)
+    old_folder = old.rstrip('/')
+    if isinstance(value, str) and (value == old or value.startswith(old_folder + '/')):
+        return new.rstrip('/') + value[len(old_folder) :]
+    return value
+
+
+def set_default_loader_options(cfg: Config, split: str) -> None:
+    """Gives mmpretrain's data loaders the options that its own tools add to every config."""
+    loader = cfg.get(f'{split}_dataloader')
+    if cfg.get('default_scope') == 'mmpretrain' and loader is not None:
+        loader.setdefault('pin_memory', True)
+        loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+        loader.setdefault('collate_fn', dict(type='default_collate'))
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Builds the runner that the config asks for, with the check of its data."""
+    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    runner.register_hook(CheckDataHook())
+    return runner
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command; prints what the user can put right as one sentence, no traceback."""
+    try:
+        main()
+    except BadInputError as error:
+        sys.exit(f'error: {error}')

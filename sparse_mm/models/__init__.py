@@ -1,0 +1,3 @@
+from sparse_mm.models.backbones import SparseViT
+
+__all__ = ['SparseViT']

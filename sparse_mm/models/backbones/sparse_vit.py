@@ -1,0 +1,350 @@
+"""SparseViT: Swin whose blocks compute only the windows that matter."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import islice
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.transformer import PatchEmbed
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule, ModuleList
+from mmengine.model.weight_init import trunc_normal_
+from mmengine.registry import MODELS
+from mmengine.utils import to_2tuple
+from torch import Tensor, nn
+
+from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
+from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.sparse_stage import SparseStage
+from sparse_mm.models.layers.patch_merging import PatchMerging
+from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios
+
+
+@MODELS.register_module()
+class SparseViT(BaseModule):
+    """Swin Transformer with window activation pruning.
+
+    Source of the method: SparseViT (Chen et al., CVPR 2023, https://arxiv.org/abs/2303.17605) on
+    Swin (Liu et al., ICCV 2021). Arguments and ``state_dict`` names are those of mmdet's
+    ``SwinTransformer``, so its checkpoints load as they are; with all ratios 0 the outputs are the
+    same.
+
+    In each block only the windows with the largest activations go through attention and FFN; the
+    tokens of the others pass through unchanged. Which windows those are is decided once per stage.
+
+    The ratios in use are saved with the weights (``ratio_fractions``, absent where the model is
+    dense). A model built with ``pruning_ratios=None`` takes them over from a checkpoint; a model
+    built with ratios keeps its own.
+
+    Args:
+        pretrain_img_size: Image size of the pre-training, for the absolute position embedding.
+            Defaults to 224.
+        in_channels: Channels of the image. Defaults to 3.
+        embed_dims: Channels of the first stage; each further stage has twice as many. Defaults to
+            96.
+        patch_size: Side of a patch in pixels; the same as ``strides[0]``. Defaults to 4.
+        window_size: Side of a window in tokens. Defaults to 7.
+        mlp_ratio: Hidden channels of an FFN over its channels. Defaults to 4.
+        depths: Blocks of each stage. Defaults to (2, 2, 6, 2), which is Swin-T.
+        num_heads: Attention heads of each stage. Defaults to (3, 6, 12, 24).
+        strides: Stride of the patch embedding, then of each patch merging. Defaults to (4, 2, 2,
+            2).
+        out_indices: Stages whose maps are returned. Defaults to (0, 1, 2, 3).
+        qkv_bias: Whether queries, keys and values have a bias. Defaults to True.
+        qk_scale: Overrides the attention's scale. Defaults to None.
+        patch_norm: Whether patch embedding and patch merging are normalised. Defaults to True.
+        drop_rate: Dropout rate. Defaults to 0.
+        attn_drop_rate: Dropout rate of attention weights. Defaults to 0.
+        drop_path_rate: Stochastic depth of the last block, rising from 0 at the first. Defaults to
+            0.1.
+        use_abs_pos_embed: Whether to add an absolute position embedding (resized, bicubic, for
+            other image sizes). Defaults to False.
+        act_cfg: Activation of the FFNs. Defaults to GELU.
+        norm_cfg: Normalisation layers. Defaults to LN.
+        with_cp: Whether to save memory in training by computing each block's windows again in the
+            backward pass. Defaults to False.
+        pretrained: Deprecated; use ``init_cfg``.
+        convert_weights: Whether the checkpoint of ``init_cfg`` is one of the original Swin
+            repository. Defaults to False.
+        frozen_stages: Last stage to freeze; 0 freezes the patch embedding alone, -1 nothing.
+            Defaults to -1.
+        pruning_ratios: Share of windows not to compute: None (dense), one number, one per stage,
+            one per pair of W-MSA and SW-MSA blocks, one per block, a list per stage of these, or
+            the path of a JSON file with any of them. In [0, 1), not decreasing inside a stage.
+            Defaults to None.
+        pad_before_norm: How windows that reach over the map's edge are filled. False: as in mmdet's
+            Swin, zeros after the normalisation; True: as in the authors' SparseViT, zeros before
+            it, so that a padding token is attended to as the normalisation's bias. Defaults to
+            False.
+        init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
+            to None.
+
+    Raises:
+        BadInputError: The ratios do not fit (see :func:`~sparse_mm.sparsity.ratios.parse_ratios`),
+            or the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ.
+    """
+
+    ratio_fractions: Tensor
+
+    def __init__(
+        self,
+        pretrain_img_size: int | tuple[int, int] = 224,
+        in_channels: int = 3,
+        embed_dims: int = 96,
+        patch_size: int = 4,
+        window_size: int = 7,
+        mlp_ratio: float = 4,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        strides: Sequence[int] = (4, 2, 2, 2),
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        patch_norm: bool = True,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        use_abs_pos_embed: bool = False,
+        act_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        with_cp: bool = False,
+        pretrained: str | None = None,
+        convert_weights: bool = False,
+        frozen_stages: int = -1,
+        pruning_ratios: RatioSpec = None,
+        pad_before_norm: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if pretrained is not None:
+            if init_cfg is not None:
+                raise BadInputError('Give either init_cfg or the deprecated pretrained, not both.')
+            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+        super().__init__(init_cfg=init_cfg)
+        if not len(depths) == len(num_heads) == len(strides):
+            raise BadInputError(
+                f'depths, num_heads and strides must name the same stages, but have {len(depths)}, '
+                f'{len(num_heads)} and {len(strides)} entries.'
+            )
+        if strides[0] != patch_size:
+            raise BadInputError(
+                f'strides[0] is {strides[0]} but patch_size is {patch_size}: patches do not '
+                'overlap, so '
+                f'both must be the same.'
+            )
+        norm_cfg = norm_cfg or dict(type='LN')
+        self.depths = tuple(depths)
+        self.out_indices = tuple(out_indices)
+        self.convert_weights = convert_weights
+        self.frozen_stages = frozen_stages
+        self.num_features = [embed_dims * 2**i for i in range(len(depths))]
+
+        self.patch_embed = PatchEmbed(
+            in_channels=in_channels,
+            embed_dims=embed_dims,
+            kernel_size=patch_size,
+            stride=patch_size,
+            norm_cfg=norm_cfg if patch_norm else None,
+        )
+        self.use_abs_pos_embed = use_abs_pos_embed
+        if use_abs_pos_embed:
+            height, width = to_2tuple(pretrain_img_size)
+            self.position_shape = (height // patch_size, width // patch_size)
+            self.absolute_pos_embed = nn.Parameter(
+                torch.zeros(1, self.position_shape[0] * self.position_shape[1], embed_dims)
+            )
+        self.drop_after_pos = nn.Dropout(drop_rate)
+
+        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        self.stages = ModuleList()
+        for i, depth in enumerate(depths):
+            channels = self.num_features[i]
+            downsample = None
+            if i < len(depths) - 1:
+                stride = strides[i + 1]
+                merged = stride * stride * channels
+                norm = build_norm_layer(norm_cfg, merged)[1] if patch_norm else None
+                downsample = PatchMerging(channels, 2 * channels, stride, norm)
+            stage = SparseStage(
+                channels,
+                num_heads[i],
+                int(mlp_ratio * channels),
+                window_size,
+                drop_path_rates=[drop_path_rates.pop(0) for _ in range(depth)],
+                downsample=downsample,
+                qkv_bias=qkv_bias,
+                qk_scale=qk_scale,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                act_cfg=act_cfg or dict(type='GELU'),
+                norm_cfg=norm_cfg,
+                with_cp=with_cp,
+                pad_before_norm=pad_before_norm,
+            )
+            self.stages.append(stage)
+        for i in self.out_indices:
+            self.add_module(f'norm{i}', build_norm_layer(norm_cfg, self.num_features[i])[1])
+
+        # A buffer, so that averaged copies of the model (EMA) carry the ratios too. Integers, so
+        # that no cast of the model to half precision turns 0.8 into 0.7998.
+        self.register_buffer('ratio_fractions', torch.zeros(sum(depths), 2, dtype=torch.int64))
+        self.register_state_dict_post_hook(_leave_out_dense_ratios)
+        self._keeps_own_ratios = pruning_ratios is not None
+        self.set_pruning_ratios(pruning_ratios)
+
+    @property
+    def pruning_ratios(self) -> list[list[float]]:
+        """The ratio of every block, stage by stage."""
+        return [[float(ratio) for ratio in stage] for stage in self._ratios]
+
+    def set_pruning_ratios(self, pruning_ratios: RatioSpec) -> None:
+        """Changes the ratios of all blocks, from the next forward pass on.
+
+        Args:
+            pruning_ratios: As in the constructor.
+
+        Raises:
+            BadInputError: They do not fit the backbone.
+        """
+        self._use_ratios(parse_ratios(pruning_ratios, self.depths))
+
+    def _use_ratios(self, ratios: StageRatios) -> None:
+        self._ratios = ratios
+        fractions = [(r.numerator, r.denominator) for stage in ratios for r in stage]
+        with torch.no_grad():
+            self.ratio_fractions.copy_(torch.tensor(fractions))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Computes feature maps.
+
+        Args:
+            x: ``(B, in_channels, H, W)``; any size.
+
+        Returns:
+            One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
+        """
+        x, hw_shape = self.patch_embed(x)  # (B, H/4 * W/4, C)
+        if self.use_abs_pos_embed:
+            x = x + self._position_embedding(hw_shape)
+        x = self.drop_after_pos(x)
+
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x, hw_shape, out, out_hw_shape = stage(x, hw_shape, self._ratios[i])
+            if i in self.out_indices:
+                out = getattr(self, f'norm{i}')(out)  # (B, H_i * W_i, C_i)
+                out = out.transpose(1, 2).unflatten(2, out_hw_shape)  # (B, C_i, H_i, W_i)
+                outs.append(out.contiguous())
+        return tuple(outs)
+
+    def _position_embedding(self, hw_shape: tuple[int, int]) -> Tensor:
+        embedding = self.absolute_pos_embed
+        if tuple(hw_shape) == self.position_shape:
+            return embedding
+        grid = embedding.transpose(1, 2).unflatten(2, self.position_shape)  # (1, C, h, w)
+        grid = F.interpolate(grid, size=tuple(hw_shape), mode='bicubic', align_corners=False)
+        return grid.flatten(2).transpose(1, 2)  # (1, H * W, C)
+
+    def train(self, mode: bool = True) -> 'SparseViT':
+        """Sets the mode and keeps frozen stages frozen, in evaluation mode."""
+        super().train(mode)
+        frozen: list[nn.Module] = []
+        if self.frozen_stages >= 0:
+            frozen += [self.patch_embed, self.drop_after_pos]
+            if self.use_abs_pos_embed:
+                self.absolute_pos_embed.requires_grad = False
+        for i in range(self.frozen_stages):
+            frozen.append(self.stages[i])
+            if i in self.out_indices:
+                frozen.append(getattr(self, f'norm{i}'))
+        for module in frozen:
+            module.eval()
+            module.requires_grad_(False)
+        return self
+
+    def init_weights(self) -> None:
+        """Starts from the checkpoint of ``init_cfg``, or from scratch (Swin's initialisation).
+
+        Raises:
+            BadInputError: The checkpoint cannot be read, or it is one of another model.
+        """
+        if self.init_cfg is not None:
+            self._load_pretrained(self.init_cfg['checkpoint'])
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith(('relative_position_bias_table', 'absolute_pos_embed')):
+                trunc_normal_(parameter, std=0.02)
+
+    def _load_pretrained(self, path: str) -> None:
+        weights = weights_of(read_checkpoint(path), path)
+        if self.convert_weights:
+            # Imported here: mmdet is needed for nothing else in the backbone.
+            from mmdet.models.backbones.swin import swin_converter
+
+            weights = swin_converter(weights)
+        if any(name.startswith('backbone.') for name in weights):
+            weights = {
+                name.removeprefix('backbone.'): value
+                for name, value in weights.items()
+                if name.startswith('backbone.')
+            }
+        own = self.state_dict()
+        for name in [n for n in weights if n.endswith('relative_position_bias_table') and n in own]:
+            weights[name] = _resize_bias_table(weights[name], own[name])
+        for name in [n for n in weights if n.endswith('relative_position_index')]:
+            del weights[name]  # follows from the window size
+        wrong = mismatches(weights, own)
+        if wrong:
+            raise BadInputError(
+                f'The checkpoint {path!r} does not fit this SparseViT: {first_few(wrong)}.'
+            )
+        result = self.load_state_dict(weights, strict=False)
+        missing = [n for n in result.missing_keys if n in dict(self.named_parameters())]
+        if len(missing) == len(list(self.parameters())):
+            raise BadInputError(
+                f'The checkpoint {path!r} has none of the weights of a Swin backbone (it has '
+                f'{first_few(list(weights))}); original Swin checkpoints need convert_weights=True.'
+            )
+        logger = MMLogger.get_current_instance()
+        if missing:
+            logger.warning(f'{path!r} lacks {first_few(missing)}; these start from scratch.')
+        if result.unexpected_keys:
+            logger.info(f'{path!r} has weights not used: {first_few(result.unexpected_keys)}.')
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        name = prefix + 'ratio_fractions'
+        takes_over = name in state_dict and not self._keeps_own_ratios
+        if not takes_over:
+            # A dense checkpoint has no ratios, and the config's own go before a checkpoint's.
+            state_dict[name] = self.ratio_fractions
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if takes_over:
+            ratios = iter(Fraction(*pair) for pair in self.ratio_fractions.tolist())
+            self._ratios = tuple(tuple(islice(ratios, depth)) for depth in self.depths)
+
+
+def _leave_out_dense_ratios(
+    module: SparseViT, state_dict: dict[str, Any], prefix: str, local_metadata: dict
+) -> None:
+    """Keeps the ``state_dict`` of a dense model the same as that of mmdet's Swin."""
+    if not module.ratio_fractions[:, 0].any():
+        state_dict.pop(prefix + 'ratio_fractions', None)
+
+
+def _resize_bias_table(table: Tensor, target: Tensor) -> Tensor:
+    """Resizes a bias table for another window size: ``(S², heads)`` -> ``(T², heads)``."""
+    if len(table) == len(target):
+        return table
+    side, target_side = round(len(table) ** 0.5), round(len(target) ** 0.5)
+    grid = table.t().reshape(1, -1, side, side)
+    grid = F.interpolate(grid, size=(target_side, target_side), mode='bicubic', align_corners=False)
+    return grid.flatten(2).squeeze(0).t().contiguous()

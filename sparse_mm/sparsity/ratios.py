@@ -1,0 +1,127 @@
+"""What a set of pruning ratios means: a ratio for each block, and the windows it keeps.
+
+A ratio is the share of a block's windows that is *not* computed. Ratios are taken for the decimal
+or simple fraction that they stand for, never for their binary rounding: 0.8 of 260 windows prunes
+208, not 209.
+"""
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from numbers import Real
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sparse_mm.errors import BadInputError
+
+RatioSpec: TypeAlias = float | str | Sequence[float] | Sequence[Sequence[float]] | None
+"""None (dense), one number, or a list with one number per stage, per pair of blocks or per block,
+or a list per stage of these; or the path of a JSON file that holds any of them."""
+
+StageRatios: TypeAlias = tuple[tuple[Fraction, ...], ...]
+"""One exact ratio for each block, block after block in each stage."""
+
+
+def num_kept(num_windows: int, ratio: Fraction) -> int:
+    """How many windows a block computes: ``num_windows * (1 - ratio)``, floor, at least 1."""
+    return max(1, num_windows * (ratio.denominator - ratio.numerator) // ratio.denominator)
+
+
+def parse_ratios(spec: RatioSpec, depths: Sequence[int]) -> StageRatios:
+    """Reads ratios in any of their forms and checks them.
+
+    Args:
+        spec: See :data:`RatioSpec`. A pair is a block with regular and the next with shifted
+            windows.
+        depths: Blocks of each stage.
+
+    Returns:
+        One ratio for each block of each stage.
+
+    Raises:
+        BadInputError: A ratio is outside [0, 1), decreases inside a stage, or the number of ratios
+            fits neither the stages nor the pairs nor the blocks; or the JSON file cannot be read.
+    """
+    given: Any = _read_json(spec) if isinstance(spec, str) else spec
+    if given is None:
+        given = 0
+    if _is_number(given):
+        given = [given]
+    if not isinstance(given, Sequence) or not given:
+        raise BadInputError(
+            f'pruning_ratios must be a number, a list or the path of a JSON file, not {given!r}.'
+        )
+    if len(given) == 1 and _is_number(given[0]):
+        given = list(given) * len(depths)
+    per_stage = _split_into_stages(given, depths)
+    ratios = tuple(
+        tuple(_exact(ratio) for ratio in _spread_over_blocks(stage, depth, i))
+        for i, (stage, depth) in enumerate(zip(per_stage, depths, strict=True))
+    )
+    for i, stage in enumerate(ratios):
+        if list(stage) != sorted(stage):
+            raise BadInputError(
+                f'pruning_ratios of stage {i} decrease: {[float(ratio) for ratio in stage]}; the '
+                'blocks of a stage '
+                f'share one ranking of the windows, so a later block can only keep fewer of them.'
+            )
+    return ratios
+
+
+def _read_json(path: str) -> RatioSpec:
+    try:
+        spec = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f'pruning_ratios names the file {path!r}, which cannot be read as JSON: {error}'
+        ) from error
+    if isinstance(spec, str):
+        raise BadInputError(f'The file {path!r} must hold a number or a list, not {spec!r}.')
+    return spec
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _exact(ratio: float) -> Fraction:
+    if not _is_number(ratio) or not 0 <= ratio < 1:
+        raise BadInputError(
+            'pruning_ratios must be at least 0 and less than 1 (0.6 prunes 60 % of the windows), '
+            f'not {ratio!r}.'
+        )
+    return Fraction(float(ratio)).limit_denominator(10_000)
+
+
+def _split_into_stages(spec: Sequence, depths: Sequence[int]) -> list[list]:
+    """Gives each stage its own ratios: one, one per pair or one per block."""
+    if any(not _is_number(item) for item in spec):  # a list per stage
+        if len(spec) != len(depths):
+            raise BadInputError(
+                f'pruning_ratios has entries for {len(spec)} stages, the backbone has '
+                f'{len(depths)} stages.'
+            )
+        return [[item] if _is_number(item) else list(item) for item in spec]
+    pairs = [(depth + 1) // 2 for depth in depths]
+    for counts in ([1] * len(depths), pairs, list(depths)):
+        if len(spec) == sum(counts):
+            ends = [sum(counts[: i + 1]) for i in range(len(counts))]
+            return [list(spec[end - count : end]) for end, count in zip(ends, counts, strict=True)]
+    raise BadInputError(
+        f'pruning_ratios has {len(spec)} numbers; depths {tuple(depths)} take 1, {len(depths)} '
+        '(one per stage), '
+        f'{sum(pairs)} (one per pair of blocks) or {sum(depths)} (one per block).'
+    )
+
+
+def _spread_over_blocks(stage: list, depth: int, index: int) -> list:
+    if len(stage) == 1:
+        return stage * depth
+    if len(stage) == depth:
+        return stage
+    if len(stage) == (depth + 1) // 2:
+        return [ratio for ratio in stage for _ in range(2)][:depth]
+    raise BadInputError(
+        f'pruning_ratios of stage {index} has {len(stage)} numbers; its depth {depth} takes 1, '
+        f'{(depth + 1) // 2} (one per pair of blocks) or {depth} (one per block).'
+    )

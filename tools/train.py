@@ -1,0 +1,77 @@
+"""Trains any model of any OpenMMLab package: ``python tools/train.py CONFIG``."""
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import (
+    add_config_options,
+    build_runner,
+    load_config,
+    run,
+    set_default_loader_options,
+)
+from sparse_mm.errors import BadInputError
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Train a model')
+    add_config_options(parser)
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by batch size / the config's auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from this checkpoint; without a value, from the latest in the work directory',
+    )
+    return parser.parse_args()
+
+
+def apply_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Writes the options into the config, as the tools of the host packages do."""
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise BadInputError(
+                '--auto-scale-lr needs auto_scale_lr=dict(enable=False, base_batch_size=...) in '
+                'the config.'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    set_default_loader_options(cfg, 'train')
+    set_default_loader_options(cfg, 'val')
+
+
+def main() -> None:
+    """Checks everything that can be checked, then trains."""
+    args = parse_args()
+    cfg = load_config(args)
+    apply_options(cfg, args)
+    preflight.check_device(cfg)
+    preflight.check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
+    preflight.check_work_dir(cfg.work_dir)
+    checkpoint = cfg.get('load_from')
+    if cfg.get('resume'):
+        checkpoint = checkpoint or find_latest_checkpoint(cfg.work_dir)
+    else:
+        preflight.check_no_earlier_run(cfg.work_dir)
+    runner = build_runner(cfg)
+    if checkpoint:
+        preflight.check_checkpoint(checkpoint, runner.model, whole=bool(cfg.get('resume')))
+    runner.train()
+
+
+if __name__ == '__main__':
+    run(main)
