@@ -54,15 +54,29 @@ def texture(size: int, cells: tuple[int, ...], rng: np.random.Generator) -> np.n
     return total / len(cells) ** 0.5
 
 
+def surface(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Gives each class a pattern of its own, at any angle: ``(size, size)`` float."""
+    turn = rng.uniform(0, np.pi)
+    across = np.arange(size) * np.cos(turn) + np.arange(size)[:, None] * np.sin(turn)
+    along = np.arange(size)[:, None] * np.cos(turn) - np.arange(size) * np.sin(turn)
+    if label == 0:
+        return np.sin(across * 2 * np.pi / 10)  # stripes
+    if label == 1:
+        return np.sign(np.sin(across * 2 * np.pi / 12) * np.sin(along * 2 * np.pi / 12))  # checks
+    if label == 2:
+        return np.sin(across * 2 * np.pi / 5)  # fine stripes
+    return texture(size, (size // 4,), rng)  # grain
+
+
 def draw_scene(
-    seed: tuple[int, ...], size: int, max_objects: int = 8
+    seed: tuple[int, ...], size: int, max_objects: int = 6
 ) -> tuple[np.ndarray, list[ShapeInstance]]:
     """Draws a scene.
 
     Args:
         seed: Any integers; they determine the scene.
         size: Side of the image in pixels.
-        max_objects: The most objects; at least 3. Some hide parts of others.
+        max_objects: The most objects; at least 2. Some hide parts of others.
 
     Returns:
         The image, ``(size, size, 3)`` uint8 BGR, and its objects with their visible masks.
@@ -77,9 +91,9 @@ def draw_scene(
     labels: list[int] = []
     areas: list[int] = []
     centre = rng.uniform(0.1, 0.9, 2) * size
-    for number in range(1, rng.integers(3, max_objects + 1) + 1):
+    for number in range(1, rng.integers(2, max_objects + 1) + 1):
         label = int(rng.integers(len(CLASSES)))
-        radius = size * np.exp(rng.uniform(np.log(0.03), np.log(0.13)))
+        radius = size * np.exp(rng.uniform(np.log(0.045), np.log(0.14)))
         # A third of the objects overlap the one before.
         if number > 1 and rng.random() < 0.35:
             centre = centre + rng.uniform(-1.2, 1.2, 2) * radius
@@ -91,8 +105,7 @@ def draw_scene(
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], (1,), shift=4)
         inside = mask.astype(bool)
         colour = _contrasting_colour(image[inside].mean(axis=0), rng)
-        pattern = texture(size, (24, 96), rng)[inside][:, None]
-        image[inside] = colour + 10 * pattern
+        image[inside] = colour + 22 * surface(label, size, rng)[inside][:, None]
         owner[inside] = number
         labels.append(label)
         areas.append(int(inside.sum()))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import cv2
 import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.registry import DATASETS
-from mmengine.utils import ProgressBar
 from pycocotools import mask as coco_mask
+from tqdm import tqdm
 
 from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene
 from sparse_mm.errors import BadInputError
@@ -48,11 +49,10 @@ def write_shapes(ann_file: Path, image_dir: Path, num_images: int, size: int, se
         return
     image_dir.mkdir(parents=True, exist_ok=True)
     ann_file.parent.mkdir(parents=True, exist_ok=True)
-    print(f'Drawing {num_images} scenes into {image_dir}')
-    bar = ProgressBar(num_images)
     images: list[dict] = []
     annotations: list[dict] = []
-    for number in range(num_images):
+    interval = 0.2 if sys.stderr.isatty() else 10  # seconds; a log file needs fewer lines
+    for number in tqdm(range(num_images), f'Drawing into {image_dir}', mininterval=interval):
         image, instances = draw_scene((VERSION, seed, number), size)
         name = f'{number:06d}.jpg'
         cv2.imwrite(str(image_dir / name), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -67,8 +67,6 @@ def write_shapes(ann_file: Path, image_dir: Path, num_images: int, size: int, se
                     iscrowd=0,
                 )
             )
-        bar.update()
-    print()
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, start=1)]
     content = dict(info=info, images=images, annotations=annotations, categories=categories)
     unfinished = ann_file.with_name(f'{ann_file.name}.{os.getpid()}')

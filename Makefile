@@ -1,0 +1,22 @@
+# make demo   set up, then train and test on generated scenes (about ten minutes on two cores)
+# make test   set up, then the test suite
+# make lint   set up, then ruff and mypy
+PYTHON ?= python3
+VENV := .venv
+DEMO := work_dirs/demo
+
+.PHONY: demo test lint setup
+
+setup:
+	@$(PYTHON) tools/setup_env.py $(VENV)
+
+demo: setup
+	@$(VENV)/bin/python tools/demo.py --work-dir $(DEMO)
+
+test: setup
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy

@@ -1,0 +1,8 @@
+# The dense row "Swin-T (R544)" of the talk's table: tested at 544x544.
+_base_ = './sparsevit_maskrcnn_coco.py'
+
+test_size = 544
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (test_size, test_size)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,54 @@
+"""What the tests share: the optional folder of real data and reference outputs, and command
+runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / 'shared'
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared() -> Callable[[str], Path]:
+    """Finds real data and reference outputs; skips where this checkout has none beside it."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f'needs {name} in a folder "shared" beside the checkout')
+        return path
+
+    return find
+
+
+@pytest.fixture
+def run_tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a command line of tools/ from an empty directory, as a user would."""
+
+    def run(
+        tool: str, *arguments: object, fails: bool = False, env: dict | None = None
+    ) -> subprocess.CompletedProcess:
+        result = subprocess.run(
+            [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+        )
+        assert bool(result.returncode) == fails, result.stdout[-3000:] + result.stderr[-3000:]
+        return result
+
+    return run

@@ -1,0 +1,445 @@
+import copy
+import json
+
+import pytest
+import torch
+from mmdet.models.backbones import SwinTransformer
+from mmengine.registry import MODELS
+from mmengine.runner.checkpoint import get_state_dict, load_state_dict
+
+from sparse_mm.errors import BadInputError
+from sparse_mm.models import SparseViT
+from tests.models.backbones.reference import load_reference, relative_error
+
+SMALL = dict(embed_dims=16, depths=(2, 2, 3, 1), num_heads=(1, 2, 4, 8), window_size=4)
+SPARSE = [[0.6, 0.6], [0, 0], [0.2, 0.4, 0.5], [0]]
+SWINS = {
+    'tiny': dict(),
+    'small': dict(depths=(2, 2, 18, 2)),
+    'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12),
+}
+
+
+def randomize(module):
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.05)
+        else:
+            torch.nn.init.normal_(parameter, mean=1, std=0.1)
+    return module
+
+
+def pair(**settings):
+    """mmdet's Swin and ours with the same weights."""
+    swin = randomize(SwinTransformer(**settings))
+    ours = SparseViT(**settings)
+    assert set(ours.state_dict()) == set(swin.state_dict())
+    ours.load_state_dict(swin.state_dict())
+    return swin, ours
+
+
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [
+        ('tiny', (224, 224)),
+        ('tiny', (200, 333)),
+        ('tiny', (31, 50)),
+        ('small', (112, 140)),
+        ('large', (96, 96)),
+        ('large', (100, 230)),
+    ],
+)
+def test_dense_equals_swin(name, size):
+    swin, ours = pair(**SWINS[name])
+    swin.eval(), ours.eval()
+    image = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        for found, expected in zip(ours(image), swin(image), strict=True):
+            assert found.shape == expected.shape
+            assert found.is_contiguous()
+            assert relative_error(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize('settings', [dict(), dict(with_cp=True), dict(drop_path_rate=0.5)])
+@pytest.mark.parametrize('size', [(64, 128), (70, 90)])
+def test_dense_gradients_equal_swins(size, settings):
+    # Also in training mode: stochastic depth draws the same numbers, per image.
+    swin, ours = pair(**{**SMALL, **settings})
+    image = torch.randn(2, 3, *size)
+    gradients = []
+    for model in swin, ours:
+        model.train()
+        torch.manual_seed(0)
+        sum((out**2).mean() for out in model(image)).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters()})
+    for name, expected in gradients[0].items():
+        found = gradients[1][name]
+        assert (found - expected).norm() <= 1e-4 * expected.norm() + 1e-7, name
+
+
+@pytest.mark.parametrize('use_abs_pos_embed', [False, True])
+def test_other_options_equal_swins(use_abs_pos_embed):
+    settings = dict(
+        SMALL,
+        use_abs_pos_embed=use_abs_pos_embed,
+        pretrain_img_size=64,
+        patch_norm=False,
+        qkv_bias=False,
+        qk_scale=0.3,
+        mlp_ratio=2,
+        out_indices=(1, 3),
+        act_cfg=dict(type='ReLU'),
+    )
+    swin, ours = pair(**settings)
+    swin.eval(), ours.eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for found, expected in zip(ours(image), swin(image), strict=True):
+            assert relative_error(found, expected) < 1e-5
+
+
+def test_sparse_equals_the_authors(shared):
+    meta, state, image, outputs = load_reference(shared('reference/sparsevit_a.npz'))
+    model = SparseViT(**meta['cfg'], pruning_ratios=meta['ratios'], pad_before_norm=True).eval()
+    result = model.load_state_dict(state, strict=False)
+    assert not result.unexpected_keys
+    assert all('relative_position_index' in name for name in result.missing_keys)
+    with torch.no_grad():
+        for i, found in enumerate(model(image)):
+            assert relative_error(found, outputs[f'out{i}']) < 1e-4
+
+
+def naive_block(block, x, hw, shift, window_size, chosen, pad_before_norm):
+    """One block on the chosen windows, written plainly: roll, pad, cut, loop over windows."""
+    height, width = hw
+    channels = x.shape[-1]
+    down, across = -(-height // window_size), -(-width // window_size)
+    padded = torch.full((down * window_size, across * window_size, channels), float('nan'))
+    padded[:height, :width] = x.view(height, width, channels)
+    padded = padded.roll((-shift, -shift), (0, 1))
+    place = torch.arange(down * window_size)[:, None] * 1000 + torch.arange(across * window_size)
+    place = place.roll((-shift, -shift), (0, 1))
+    w_msa = block.attn['w_msa']
+    for window in chosen.tolist():
+        top, left = window // across * window_size, window % across * window_size
+        area = slice(top, top + window_size), slice(left, left + window_size)
+        tokens = padded[area].reshape(-1, channels).clone()
+        where = place[area].flatten()
+        is_padding = tokens[:, :1].isnan()
+        tokens = tokens.masked_fill(is_padding, 0)
+        normed = block.norm1(tokens)
+        if not pad_before_norm:
+            normed = normed.masked_fill(is_padding, 0)
+        q, k, v = w_msa.qkv(normed).view(len(tokens), 3, w_msa.num_heads, -1).permute(1, 2, 0, 3)
+        logits = q @ k.transpose(-2, -1) * w_msa.scale + w_msa.position_bias()[0]
+        rows, columns = where // 1000, where % 1000
+        apart = (rows[:, None] - rows).abs().maximum((columns[:, None] - columns).abs())
+        logits = logits + (apart >= window_size) * -100.0
+        attended = (logits.softmax(-1) @ v).transpose(0, 1).reshape(len(tokens), channels)
+        tokens = tokens + w_msa.proj(attended)
+        tokens = tokens + block.ffn.layers(block.norm2(tokens))
+        tokens = tokens.masked_fill(is_padding, float('nan'))
+        padded[area] = tokens.view(window_size, window_size, channels)
+    return padded.roll((shift, shift), (0, 1))[:height, :width].reshape(height * width, channels)
+
+
+@pytest.mark.parametrize('pad_before_norm', [False, True])
+@pytest.mark.parametrize('hw', [(8, 12), (9, 14)])
+@torch.no_grad()
+def test_a_sparse_stage_is_what_the_paper_says(hw, pad_before_norm):
+    torch.manual_seed(0)
+    model = randomize(SparseViT(**SMALL, pad_before_norm=pad_before_norm)).eval()
+    stage = model.stages[2]  # 3 blocks; the first dense, so that the score is taken after it
+    ratios = [[0, 0], [0, 0], [0, 0.4, 0.6], [0]]
+    model.set_pruning_ratios(ratios)
+    x = torch.randn(2, hw[0] * hw[1], 64)
+    _, _, out, _ = stage(x, hw, model._ratios[2])
+
+    num_windows = -(-hw[0] // 4) * -(-hw[1] // 4)
+    for image in range(2):
+        y = x[image]
+        ranking = {}
+        for i, ratio in enumerate(ratios[2]):
+            kept = num_windows - -(-num_windows * round(ratio * 10) // 10)
+            if ratio and not ranking:
+                magnitude = torch.zeros(-(-hw[0] // 4) * 4, -(-hw[1] // 4) * 4)
+                magnitude[: hw[0], : hw[1]] = y.abs().mean(-1).view(hw)
+                for shift in (0, 2):
+                    windows = (
+                        magnitude.roll((-shift, -shift), (0, 1)).unfold(0, 4, 4).unfold(1, 4, 4)
+                    )
+                    scores = windows.reshape(num_windows, 16).norm(dim=1)
+                    ranking[shift] = scores.argsort(descending=True)
+            shift = 2 * (i % 2)
+            chosen = ranking[shift][:kept] if ratio else torch.arange(num_windows)
+            before = y
+            y = naive_block(stage.blocks[i], y, hw, shift, 4, chosen, pad_before_norm)
+            if ratio:
+                assert (y == before).all(-1).any()  # some tokens did pass through
+        assert relative_error(out[image], y) < 1e-5
+
+
+@torch.no_grad()
+def test_pruned_windows_pass_through_bit_for_bit():
+    model = randomize(SparseViT(**SMALL, pruning_ratios=[0.75, 0, 0, 0])).eval()
+    x = torch.randn(3, 16 * 16, 16)
+    original = x.clone()
+    stage = model.stages[0]
+    _, _, out, _ = stage(x, (16, 16), model._ratios[0][:1] + model._ratios[0][:1])
+    assert torch.equal(x, original)  # the stage leaves its input alone
+    # 4 of 16 windows stay in each block, so at most 8 windows' worth of tokens changed.
+    changed = (out != x).any(-1).sum(1)
+    assert (changed >= 4 * 16).all()
+    assert (changed <= 8 * 16).all()
+
+
+@pytest.mark.parametrize('size', [(64, 96), (50, 75)])
+def test_every_parameter_gets_a_gradient_when_sparse(size):
+    # DDP without find_unused_parameters needs this.
+    model = randomize(SparseViT(**SMALL, pruning_ratios=0.8, with_cp=True)).train()
+    sum(out.square().mean() for out in model(torch.randn(2, 3, *size))).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_sparse_gradients_agree_with_finite_differences():
+    model = randomize(SparseViT(**SMALL, pruning_ratios=SPARSE)).double().eval()
+    image = torch.randn(1, 3, 36, 52, dtype=torch.float64)
+    weight = model.stages[0].blocks[1].attn['w_msa'].relative_position_bias_table
+    direction = torch.randn_like(weight)
+
+    def loss():
+        return sum(out.square().mean() for out in model(image))
+
+    loss().backward()
+    with torch.no_grad():
+        slopes = []
+        for step in (1e-5, -1e-5):
+            weight.add_(step * direction)
+            slopes.append(loss() / (2 * step))
+            weight.sub_(step * direction)
+    expected = (weight.grad * direction).sum()
+    assert abs(sum(slopes) - expected) < 1e-4 * abs(expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_stays_close(dtype):
+    model = SparseViT(**SMALL, pruning_ratios=SPARSE)
+    model.init_weights()
+    image = torch.randn(2, 3, 70, 90)
+    with torch.no_grad():
+        expected = model.eval()(image)
+        with torch.autocast('cpu', dtype):
+            found = model(image)
+    for a, b in zip(found, expected, strict=True):
+        assert relative_error(a.float(), b) < 0.05
+    with torch.autocast('cpu', dtype):
+        loss = sum(out.float().square().mean() for out in model.train()(image))
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_compiles_into_one_graph(training):
+    model = randomize(SparseViT(**SMALL, pruning_ratios=SPARSE, drop_path_rate=0.0)).train(training)
+    image = torch.randn(2, 3, 50, 75)
+    expected = model(image)
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    found = compiled(image)
+    for a, b in zip(found, expected, strict=True):
+        assert relative_error(a, b) < 1e-5
+    if training:
+        sum(out.square().mean() for out in found).backward()
+        assert all(p.grad is not None for p in model.parameters())
+
+
+def test_forward_depends_on_no_data():
+    # The meta device has no data: a shape that depended on it, or a look at it, would raise.
+    model = SparseViT(**SMALL, pruning_ratios=SPARSE).to('meta')
+    outs = model(torch.empty(2, 3, 50, 75, device='meta'))
+    assert [tuple(out.shape) for out in outs] == [
+        (2, 16, 13, 19),
+        (2, 32, 7, 10),
+        (2, 64, 4, 5),
+        (2, 128, 2, 3),
+    ]
+
+
+def test_images_of_a_batch_do_not_mix():
+    model = randomize(SparseViT(**SMALL, pruning_ratios=SPARSE)).eval()
+    images = torch.randn(3, 3, 50, 75)
+    with torch.no_grad():
+        together = model(images)
+        for i in range(3):
+            for a, b in zip(together, model(images[i : i + 1]), strict=True):
+                torch.testing.assert_close(a[i : i + 1], b)
+
+
+def test_frozen_stages_stay_frozen():
+    model = SparseViT(**SMALL, frozen_stages=2, drop_path_rate=0.5)
+    assert model.train() is model
+    frozen = [model.patch_embed, model.stages[0], model.stages[1], model.norm0, model.norm1]
+    for module in frozen:
+        assert not any(m.training for m in module.modules())
+        assert not any(p.requires_grad for p in module.parameters())
+    assert model.stages[2].training
+    sum(out.mean() for out in model(torch.randn(1, 3, 64, 64))).backward()
+    assert all(p.grad is not None for p in model.stages[2].parameters())
+
+
+def test_position_embedding_is_resized_for_other_sizes():
+    model = SparseViT(**SMALL, use_abs_pos_embed=True, pretrain_img_size=64)
+    assert model.absolute_pos_embed.shape == (1, 256, 16)
+    torch.nn.init.constant_(model.absolute_pos_embed, 0.5)
+    same = model._position_embedding((16, 16))
+    other = model._position_embedding((10, 23))
+    assert same is model.absolute_pos_embed
+    torch.testing.assert_close(other, torch.full((1, 230, 16), 0.5))
+    assert model(torch.randn(1, 3, 40, 90))[0].shape == (1, 16, 10, 23)
+
+
+class TestRatiosInCheckpoints:
+    def test_a_dense_model_has_swins_names_alone(self):
+        assert 'ratio_fractions' not in SparseViT(**SMALL).state_dict()
+
+    @pytest.mark.parametrize('save', [lambda m: m.state_dict(), get_state_dict])
+    @pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), load_state_dict])
+    def test_ratios_travel(self, save, load, capsys):
+        state = save(SparseViT(**SMALL, pruning_ratios=SPARSE))
+        model = SparseViT(**SMALL)
+        load(model, state)
+        assert model.pruning_ratios == SPARSE
+        dense = SparseViT(**SMALL)
+        load(dense, SparseViT(**SMALL).state_dict())
+        assert dense.pruning_ratios == [[0, 0], [0, 0], [0, 0, 0], [0]]
+        assert 'ratio_fractions' not in capsys.readouterr().out
+
+    def test_a_dense_checkpoint_keeps_the_configs_ratios(self):
+        model = SparseViT(**SMALL, pruning_ratios=SPARSE)
+        model.load_state_dict(SparseViT(**SMALL).state_dict())
+        assert model.pruning_ratios == SPARSE
+
+    def test_the_configs_ratios_go_first(self):
+        model = SparseViT(**SMALL, pruning_ratios=SPARSE)
+        model.load_state_dict(SparseViT(**SMALL, pruning_ratios=0.3).state_dict())
+        assert model.pruning_ratios == SPARSE
+        assert torch.equal(
+            model.ratio_fractions, SparseViT(**SMALL, pruning_ratios=SPARSE).ratio_fractions
+        )
+
+    def test_half_precision_does_not_blur_them(self):
+        model = SparseViT(**SMALL, pruning_ratios=0.8).half()
+        other = SparseViT(**SMALL)
+        other.load_state_dict(model.state_dict())
+        assert other.pruning_ratios[0] == [0.8, 0.8]
+
+    def test_an_averaged_model_saves_todays_ratios(self):
+        from mmengine.model import ExponentialMovingAverage
+
+        model = SparseViT(**SMALL)
+        average = ExponentialMovingAverage(model)
+        model.set_pruning_ratios(SPARSE)
+        average.update_parameters(model)
+        other = SparseViT(**SMALL)
+        other.load_state_dict(average.module.state_dict())
+        assert other.pruning_ratios == SPARSE
+
+
+def test_ratios_change_what_is_computed():
+    model = randomize(SparseViT(**SMALL)).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        dense = model(image)
+        model.set_pruning_ratios(0.5)
+        assert not torch.equal(model(image)[0], dense[0])
+        model.set_pruning_ratios(None)
+        assert torch.equal(model(image)[0], dense[0])
+    model.set_pruning_ratios(SPARSE)
+    assert copy.deepcopy(model).pruning_ratios == SPARSE
+
+
+class TestPretrained:
+    def build(self, path, **settings):
+        init_cfg = dict(type='Pretrained', checkpoint=str(path))
+        model = SparseViT(**{**SMALL, **settings}, init_cfg=init_cfg)
+        model.init_weights()
+        return model
+
+    @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+    def test_swin_checkpoints_load(self, tmp_path, prefix):
+        swin = randomize(SwinTransformer(**SMALL))
+        state = {prefix + name: value for name, value in swin.state_dict().items()}
+        torch.save(dict(state_dict=state, meta=dict(epoch=3)), tmp_path / 'swin.pth')
+        model = self.build(tmp_path / 'swin.pth')
+        for name, value in swin.state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+
+    def test_original_swin_checkpoints_are_converted(self, tmp_path):
+        # The original names, and its order of the merged patches' channels.
+        model = randomize(SparseViT(**SMALL))
+        original = {}
+        for name, value in model.state_dict().items():
+            if name.startswith('norm'):
+                continue
+            name = name.replace('stages', 'layers').replace('attn.w_msa', 'attn')
+            name = name.replace('ffn.layers.0.0', 'mlp.fc1').replace('ffn.layers.1', 'mlp.fc2')
+            name = name.replace('patch_embed.projection', 'patch_embed.proj')
+            if 'downsample' in name:
+                parts = value.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]]
+                value = parts.transpose(-1, -2).flatten(-2)
+            original[name] = value
+        torch.save(dict(model=original), tmp_path / 'original.pth')
+        loaded = self.build(tmp_path / 'original.pth', convert_weights=True)
+        for part in ('patch_embed', 'stages'):
+            expected = getattr(model, part).state_dict()
+            for name, value in getattr(loaded, part).state_dict().items():
+                assert torch.equal(value, expected[name]), name
+
+    def test_bias_tables_are_resized_for_another_window(self, tmp_path):
+        state = randomize(SwinTransformer(**SMALL)).state_dict()
+        torch.save(state, tmp_path / 'swin.pth')
+        model = self.build(tmp_path / 'swin.pth', window_size=6)
+        table = model.stages[0].blocks[0].attn['w_msa'].relative_position_bias_table
+        assert table.shape == (121, 1)
+        assert table.std() > 0.01
+
+    def test_bad_checkpoints_are_refused_in_a_sentence(self, tmp_path):
+        missing, junk = tmp_path / 'missing.pth', tmp_path / 'junk.pth'
+        junk.write_bytes(b'not a checkpoint')
+        with pytest.raises(BadInputError, match='does not exist'):
+            self.build(missing)
+        with pytest.raises(BadInputError, match='truncated or not a PyTorch checkpoint'):
+            self.build(junk)
+        whole = tmp_path / 'whole.pth'
+        torch.save(SparseViT(**SMALL).state_dict(), whole)
+        cut = tmp_path / 'cut.pth'
+        cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        with pytest.raises(BadInputError, match='truncated'):
+            self.build(cut)
+        with pytest.raises(BadInputError, match=r'projection\.weight \(16, 3, 4, 4\) instead of'):
+            self.build(whole, embed_dims=32)
+        foreign = tmp_path / 'foreign.pth'
+        torch.save({'conv1.weight': torch.zeros(3)}, foreign)
+        with pytest.raises(BadInputError, match=r'none of the weights .*conv1.weight'):
+            self.build(foreign)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(pruning_ratios=[0.1, 0.2, 0.3]), '3 numbers'),
+        (dict(pruning_ratios=1), 'less than 1'),
+        (dict(depths=(2, 2)), 'must name the same stages'),
+        (dict(patch_size=8), 'both must be the same'),
+        (dict(num_heads=(3, 6, 12, 24)), '16 channels cannot be shared out evenly to 3 heads'),
+        (dict(pretrained='a', init_cfg=dict(type='Pretrained', checkpoint='b')), 'not both'),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type='SparseViT', **{**SMALL, **settings}))
+
+
+def test_ratios_from_a_file(tmp_path):
+    path = tmp_path / 'ratios.json'
+    path.write_text(json.dumps(SPARSE))
+    assert SparseViT(**SMALL, pruning_ratios=str(path)).pruning_ratios == SPARSE

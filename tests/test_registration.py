@@ -1,0 +1,95 @@
+""" "X is not in the models registry": ours are, from anywhere, in every host's scope."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def run_python(code, cwd):
+    result = subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(code)], cwd=cwd, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain', 'mmdet3d'])
+def test_found_in_every_scope_from_any_directory(scope, tmp_path):
+    (tmp_path / 'config.py').write_text(
+        f"""
+custom_imports = dict(imports=['sparse_mm'])
+default_scope = {scope!r}
+model = dict(type='SparseViT', embed_dims=16, num_heads=(1, 2, 4, 8))
+hook = dict(type='CheckDataHook')
+"""
+    )
+    out = run_python(
+        f"""
+        from importlib import import_module
+        from mmengine.config import Config
+        from mmengine.registry import init_default_scope
+        cfg = Config.fromfile('config.py')
+        registry = import_module('{scope}.registry')
+        if '{scope}' != 'mmengine':
+            import_module('{scope}.utils').register_all_modules()
+        init_default_scope(cfg.default_scope)
+        print(type(registry.MODELS.build(cfg.model)).__name__)
+        print(type(registry.HOOKS.build(cfg.hook)).__name__)
+        print(registry.DATASETS.get('ShapesDataset').__name__)
+        """,
+        tmp_path,
+    )
+    assert out.split()[-3:] == ['SparseViT', 'CheckDataHook', 'ShapesDataset']
+
+
+def test_init_detector_from_any_directory_takes_the_checkpoints_ratios(tmp_path):
+    out = run_python(
+        f"""
+        import torch
+        from mmdet.apis import init_detector, inference_detector
+        config = {str(ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py')!r}
+        model = init_detector(config, device='cpu', palette='random')
+        model.backbone.set_pruning_ratios([0.6, 0.3, 0, 0])
+        torch.save(dict(state_dict=model.state_dict(), meta={{}}), 'sparse.pth')
+        again = init_detector(config, 'sparse.pth', device='cpu', palette='random')
+        print(again.backbone.pruning_ratios)
+        """,
+        tmp_path,
+    )
+    assert out.strip().splitlines()[-1] == '[[0.6, 0.6], [0.3, 0.3], [0.0, 0.0], [0.0, 0.0]]'
+
+
+def test_found_in_spawned_data_loader_workers(tmp_path):
+    (tmp_path / 'load.py').write_text(
+        textwrap.dedent(
+            """
+            from torch.utils.data import DataLoader
+            from mmengine.config import Config
+            from mmengine.registry import DATASETS, init_default_scope
+
+            def first(batch):
+                return batch[0]['inputs'].shape
+
+            if __name__ == '__main__':
+                import sys
+                cfg = Config.fromfile(sys.argv[1])
+                init_default_scope('mmdet')
+                data = cfg.val_dataloader.dataset
+                data.update(num_images=2, size=64)
+                loader = DataLoader(
+                    DATASETS.build(data), num_workers=1, collate_fn=first,
+                    multiprocessing_context='spawn')
+                print(tuple(next(iter(loader))))
+            """
+        )
+    )
+    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    result = subprocess.run(
+        [sys.executable, 'load.py', str(config)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.strip().splitlines()[-1] == '(3, 448, 448)'

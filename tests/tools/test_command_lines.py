@@ -1,0 +1,229 @@
+"""tools/train.py and tools/test.py as a user runs them, on tiny generated scenes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+COCO = ROOT / 'configs' / 'sparsevit_maskrcnn_coco.py'
+TINY = [
+    'train_dataloader.dataset.num_images=6',
+    'train_dataloader.dataset.size=96',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'train_dataloader.batch_size=2',
+    'val_dataloader.dataset.num_images=2',
+    'val_dataloader.dataset.size=96',
+    'val_dataloader.num_workers=0',
+    'val_dataloader.persistent_workers=False',
+    'test_dataloader.dataset.num_images=2',
+    'test_dataloader.dataset.size=96',
+    'test_dataloader.num_workers=0',
+    'test_dataloader.persistent_workers=False',
+    'model.backbone.embed_dims=16',
+    'model.neck.in_channels=[32,64,128]',
+    'default_hooks.logger.interval=1',
+    'default_hooks.checkpoint.save_best=None',
+    'default_hooks.checkpoint.max_keep_ckpts=9',
+]
+
+
+def last_error(result) -> str:
+    assert 'Traceback' not in result.stderr, result.stderr[-3000:]
+    return result.stderr.strip().splitlines()[-1]
+
+
+def epochs(count):
+    return [*TINY, f'train_cfg.max_epochs={count}', 'param_scheduler.1.end=2']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run of two epochs, with its log."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp('trained')
+    result = subprocess.run(
+        [
+            *(sys.executable, str(ROOT / 'tools' / 'train.py'), str(SHAPES), '--work-dir', 'run'),
+            *('--cfg-options', *epochs(2)),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return folder, result.stdout
+
+
+def options_in(folder: Path) -> list[str]:
+    return [*TINY, f'data_root={folder}/data/shapes']
+
+
+@pytest.mark.slow
+def test_training_draws_the_data_trains_and_evaluates(trained):
+    folder, log = trained
+    assert (folder / 'run' / 'epoch_2.pth').is_file()
+    assert (folder / 'data' / 'shapes' / 'annotations' / 'train.json').is_file()
+    assert 'coco/bbox_mAP' in log
+    assert 'coco/segm_mAP' in log
+    assert 'eta:' in log
+
+
+@pytest.mark.slow
+def test_resuming_gives_the_same_weights(trained, run_tool, tmp_path):
+    folder, _ = trained
+    data = f'data_root={folder}/data/shapes'
+    run_tool('train.py', SHAPES, '--work-dir', 'run', '--cfg-options', *epochs(1), data)
+    result = run_tool(
+        'train.py', SHAPES, '--work-dir', 'run', '--resume', '--cfg-options', *epochs(2), data
+    )
+    assert 'resumed epoch: 1' in result.stdout
+    found = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
+    expected = torch.load(folder / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.slow
+def test_testing_with_every_option(trained, run_tool, tmp_path):
+    folder, _ = trained
+    checkpoint = folder / 'run' / 'epoch_2.pth'
+    options = ['--cfg-options', *options_in(folder)]
+    result = run_tool(
+        *('test.py', SHAPES, checkpoint, '--work-dir', 'test', '--out', 'found.pkl'),
+        *('--show-dir', 'pictures', *options),
+    )
+    assert 'coco/bbox_mAP' in result.stdout
+    assert (tmp_path / 'found.pkl').is_file()
+    assert len(list((tmp_path / 'test').glob('*/pictures/*.jpg'))) == 2
+    metrics = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
+    assert 'coco/segm_mAP' in metrics
+    result = run_tool('test.py', SHAPES, checkpoint, '--work-dir', 'tta', '--tta', *options)
+    assert 'coco/bbox_mAP' in result.stdout
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_written_over(trained, run_tool):
+    folder, _ = trained
+    before = (folder / 'run' / 'epoch_2.pth').stat().st_mtime
+    result = run_tool(
+        *('train.py', SHAPES, '--work-dir', folder / 'run', '--cfg-options'),
+        *options_in(folder),
+        fails=True,
+    )
+    assert re.search('holds an earlier run .*epoch_1.pth.* --resume', last_error(result))
+    assert (folder / 'run' / 'epoch_2.pth').stat().st_mtime == before
+
+
+@pytest.mark.slow
+def test_checkpoints_of_other_models_are_refused(trained, run_tool, tmp_path):
+    folder, _ = trained
+    checkpoint = folder / 'run' / 'epoch_2.pth'
+    options = ['--cfg-options', *options_in(folder), 'model.backbone.embed_dims=32']
+    options.append('model.neck.in_channels=[64,128,256]')
+    result = run_tool('test.py', SHAPES, checkpoint, '--work-dir', 'test', *options, fails=True)
+    assert re.search(
+        r'is of another model, its shapes differ: backbone.patch_embed.projection.weight '
+        r'\(16, 3, 4, 4\) instead of \(32, 3, 4, 4\)',
+        last_error(result),
+    )
+    cut = tmp_path / 'cut.pth'
+    cut.write_bytes(checkpoint.read_bytes()[:100_000])
+    result = run_tool(
+        *('train.py', SHAPES, '--work-dir', 'new', '--resume', cut, '--cfg-options'),
+        *options_in(folder),
+        fails=True,
+    )
+    assert 'cut.pth' in last_error(result)
+    assert 'is truncated or not a PyTorch checkpoint' in last_error(result)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(run_tool, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    result = subprocess.run(
+        [
+            *('bash', str(ROOT / 'tools' / 'dist_train.sh'), str(SHAPES), '2'),
+            *('--work-dir', 'run', '--cfg-options', *epochs(1)),
+            'env_cfg.dist_cfg.backend=gloo',
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PORT': '29611'},
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
+    assert 'coco/bbox_mAP' in result.stdout
+
+
+class TestRefusals:
+    """One clear sentence, no traceback, before anything is built."""
+
+    def test_no_coco(self, run_tool):
+        result = run_tool(
+            'train.py', COCO, '--cfg-options', 'optim_wrapper.type=OptimWrapper', fails=True
+        )
+        message = last_error(result)
+        assert "there is no 'data/coco/annotations/instances_train2017.json'" in message
+        for part in ('train2017/', 'COCO_ROOT', 'data_root=', 'sparsevit_maskrcnn_shapes.py'):
+            assert part in message
+
+    @pytest.mark.parametrize('how', ['environment', 'option'])
+    def test_one_setting_moves_the_data(self, run_tool, tmp_path, how):
+        (tmp_path / 'elsewhere' / 'annotations').mkdir(parents=True)
+        for name in ('train2017', 'val2017'):
+            (tmp_path / 'elsewhere' / name).mkdir()
+        whole = '{"images": []}'
+        (tmp_path / 'elsewhere/annotations/instances_train2017.json').write_text(whole)
+        (tmp_path / 'elsewhere/annotations/instances_val2017.json').write_text(whole[:5])
+        options = ['optim_wrapper.type=OptimWrapper']
+        env = {}
+        if how == 'option':
+            options.append('data_root=elsewhere')
+        else:
+            env['COCO_ROOT'] = 'elsewhere/'
+        result = run_tool('train.py', COCO, '--cfg-options', *options, fails=True, env=env)
+        assert 'instances_val2017.json' in last_error(result)
+        assert 'is truncated' in last_error(result)
+
+    def test_cuda_where_there_is_none(self, run_tool):
+        if torch.cuda.is_available():
+            pytest.skip('there is a CUDA device')
+        assert 'optim_wrapper.type=OptimWrapper' in last_error(
+            run_tool('train.py', COCO, fails=True)
+        )
+        result = run_tool('train.py', SHAPES, '--amp', fails=True)
+        assert 'needs a CUDA device, and torch sees none' in last_error(result)
+        result = run_tool('train.py', SHAPES, '--launcher', 'pytorch', fails=True)
+        assert 'env_cfg.dist_cfg.backend=gloo' in last_error(result)
+
+    def test_ratios(self, run_tool):
+        for ratios, sentence in (('[0.1,0.2]', '2 numbers'), ('1.5', 'less than 1')):
+            result = run_tool(
+                *('train.py', SHAPES, '--cfg-options', f'model.backbone.pruning_ratios={ratios}'),
+                fails=True,
+            )
+            assert sentence in last_error(result)
+
+    def test_work_dir(self, run_tool, tmp_path):
+        (tmp_path / 'file').write_text('')
+        result = run_tool('train.py', SHAPES, '--work-dir', 'file/run', fails=True)
+        assert "The work directory 'file/run' cannot be written" in last_error(result)
+
+    def test_config_and_checkpoint(self, run_tool):
+        assert 'no config file' in last_error(run_tool('train.py', 'nothing.py', fails=True))
+        result = run_tool('test.py', SHAPES, 'nothing.pth', fails=True)
+        assert "The checkpoint 'nothing.pth' does not exist" in last_error(result)
+        result = run_tool('test.py', SHAPES, 'nothing.pth', '--out', 'found.json', fails=True)
+        assert '--out must name a .pkl file' in last_error(result)

@@ -1,0 +1,91 @@
+import json
+import math
+
+import pytest
+
+from sparse_mm.sparsity.ratios import num_kept, parse_ratios
+from tests.conftest import ROOT
+
+R41 = [[0.3, 0.3], [0, 0], [0.1, 0.1, 0.2, 0.2, 0.2, 0.2], [0, 0]]
+R34 = [[0.6, 0.6], [0, 0], [0.2, 0.2, 0.4, 0.4, 0.5, 0.5], [0, 0]]
+
+
+def count(tool_main, capsys, monkeypatch, *arguments):
+    monkeypatch.setattr('sys.argv', ['get_flops.py', *map(str, arguments)])
+    tool_main()
+    return capsys.readouterr().out
+
+
+@pytest.fixture(scope='module')
+def tool_main():
+    import runpy
+
+    return runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'))['main']
+
+
+def by_hand(shape, batch, channels=96, ratios=None, depths=(2, 2, 6, 2), window=7):
+    """The backbone's MACs from the formulas, window by window."""
+    height, width = (math.ceil(side / 4) for side in shape)
+    total = height * width * 3 * 16 * channels
+    for i, stage in enumerate(parse_ratios(ratios, depths)):
+        windows = math.ceil(height / window) * math.ceil(width / window)
+        for ratio in stage:
+            tokens = num_kept(windows, ratio) * window**2
+            total += tokens * (12 * channels**2 + 2 * window**2 * channels)
+        if i < len(depths) - 1:
+            height, width = math.ceil(height / 2), math.ceil(width / 2)
+            total += height * width * 8 * channels**2
+            channels *= 2
+    return total * batch
+
+
+@pytest.mark.parametrize(
+    ('config', 'arguments', 'talk'),
+    [
+        ('_r576', (), 149.5),
+        ('_r544', (), 119.8),
+        ('_r512', (), 117.5),
+        ('_41ms', (), 139.5),
+        ('_34ms', (), 116.5),
+        ('', ('--ratios', json.dumps(R34)), 116.5),
+        ('_w09', (), 122.3),
+        ('_w08', (), 90.5),
+        ('_w06', (), 63.4),
+        ('', ('--shape', 256, 704, '--batch', 6), 140.8),
+        ('', ('--shape', 224, 616, '--batch', 6), 78.5),
+        ('', ('--shape', 192, 528, '--batch', 6), 67.1),
+    ],
+)
+def test_the_talks_figures(tool_main, capsys, monkeypatch, config, arguments, talk):
+    path = ROOT / 'configs' / f'sparsevit_maskrcnn_coco{config}.py'
+    batch = () if '--batch' in arguments else ('--batch', 4)
+    out = count(tool_main, capsys, monkeypatch, path, '--backbone', '--json', *batch, *arguments)
+    result = json.loads(out.strip().splitlines()[-1])
+    assert result['macs'] == pytest.approx(talk * 1e9, rel=0.005)
+    channels = {'_w09': 84, '_w08': 72, '_w06': 60}.get(config, 96)
+    assert result['macs'] == by_hand(
+        result['shape'], result['batch'], channels, result['pruning_ratios']
+    )
+    assert isinstance(result['params'], int)
+
+
+def test_a_whole_model_is_counted(tool_main, capsys, monkeypatch):
+    path = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    whole = json.loads(count(tool_main, capsys, monkeypatch, path, '--json').splitlines()[-1])
+    backbone = json.loads(
+        count(tool_main, capsys, monkeypatch, path, '--json', '--backbone').splitlines()[-1]
+    )
+    assert whole['macs'] > backbone['macs'] > 0
+    assert whole['params'] > backbone['params'] > 0
+    assert whole['type'] == 'MaskRCNN'
+
+
+def test_text_and_refusals(run_tool):
+    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    tool = 'analysis_tools/get_flops.py'
+    result = run_tool(tool, config, '--backbone', '--ratios', '[0.5, 0.2, 0, 0]')
+    assert 'MACs:' in result.stdout
+    assert '[[0.5, 0.5], [0.2, 0.2], [0.0, 0.0], [0.0, 0.0]]' in result.stdout
+    result = run_tool(tool, config, '--backbone', '--ratios', '[0.5, 1.2, 0, 0]', fails=True)
+    assert result.stderr.strip().splitlines()[-1].startswith('error: pruning_ratios must be')
+    assert 'Traceback' not in result.stderr

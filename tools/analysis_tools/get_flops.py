@@ -1,0 +1,140 @@
+"""Counts the multiply-accumulates (MACs) that a model really runs, and its parameters.
+
+Every matrix product, convolution and attention product that PyTorch executes is counted, so what
+pruning skips is not there, and what padding adds is. That is how the papers' tables count.
+"""
+
+import argparse
+import json
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.errors import BadInputError
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='image size in pixels; by default the fixed size of the test pipeline',
+    )
+    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
+    parser.add_argument('--backbone', action='store_true', help='count the backbone alone')
+    parser.add_argument(
+        '--ratios', help='pruning ratios, as JSON ("[0.5, 0, 0.2, 0]", "0.6") or a JSON file'
+    )
+    parser.add_argument('--json', action='store_true', help='print one line of JSON')
+    return parser.parse_args()
+
+
+def test_shape(cfg: Config) -> tuple[int, int]:
+    """Finds the size (H, W) to which the test pipeline resizes every image.
+
+    Raises:
+        BadInputError: It has no such size.
+    """
+    loader = cfg.get('test_dataloader') or {}
+    for transform in loader.get('dataset', {}).get('pipeline', []):
+        if transform['type'].endswith('Resize') and not transform.get('keep_ratio'):
+            scale = transform.get('scale')
+            if isinstance(scale, (list, tuple)):
+                return scale[1], scale[0]
+    raise BadInputError('The test pipeline has no fixed image size; give one with --shape H W.')
+
+
+def read_ratios(text: str) -> Any:
+    """Reads --ratios: JSON itself, or the path of a JSON file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def model_inputs(scope: str | None, images: torch.Tensor) -> tuple[Any, list | None]:
+    """Gives the inputs and data samples with which a whole model runs in ``mode='tensor'``.
+
+    Args:
+        scope: The config's ``default_scope``.
+        images: ``(B, 3, H, W)``.
+    """
+    height, width = images.shape[-2:]
+    meta = dict(
+        img_shape=(height, width),
+        ori_shape=(height, width),
+        pad_shape=(height, width),
+        batch_input_shape=(height, width),
+        scale_factor=(1.0, 1.0),
+    )
+    if scope == 'mmdet':
+        from mmdet.structures import DetDataSample
+
+        return images, [DetDataSample(metainfo=meta) for _ in images]
+    if scope == 'mmdet3d':
+        from mmdet3d.structures import Det3DDataSample
+
+        return dict(imgs=images), [Det3DDataSample(metainfo=meta) for _ in images]
+    return images, None
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, *inputs: Any, **options: Any) -> int:
+    """Runs a model once and counts its multiply-accumulates."""
+    with FlopCounterMode(display=False) as counter:
+        model(*inputs, **options)
+    return counter.get_total_flops() // 2
+
+
+def main() -> None:
+    """Builds the model, runs it once on random images, prints what was counted."""
+    args = parse_args()
+    cfg = load_config(args)
+    if args.batch < 1 or (args.shape and min(args.shape) < 1):
+        raise BadInputError('--batch and --shape must be at least 1.')
+    shape = tuple(args.shape or test_shape(cfg))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model).eval()
+    backbone = getattr(model, 'backbone', model)
+    if args.ratios is not None:
+        if not hasattr(backbone, 'set_pruning_ratios'):
+            raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
+        backbone.set_pruning_ratios(read_ratios(args.ratios))
+
+    counted = backbone if args.backbone else model
+    images = torch.randn(args.batch, 3, *shape)
+    if args.backbone:
+        # On the meta device nothing is computed, yet everything runs.
+        macs = count_macs(backbone.to('meta'), images.to('meta'))
+    else:
+        inputs, samples = model_inputs(cfg.get('default_scope'), images)
+        macs = count_macs(model, inputs, data_samples=samples, mode='tensor')
+    result = dict(
+        macs=macs,
+        params=sum(parameter.numel() for parameter in counted.parameters()),
+        counted='backbone' if args.backbone else 'model',
+        type=type(counted).__name__,
+        shape=list(shape),
+        batch=args.batch,
+        pruning_ratios=getattr(backbone, 'pruning_ratios', None),
+    )
+    if args.json:
+        print(json.dumps(result))
+        return
+    print(f'{result["counted"]} ({result["type"]}), {args.batch} x 3 x {shape[0]} x {shape[1]}')
+    print(f'pruning ratios: {result["pruning_ratios"]}')
+    print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / args.batch:.2f} G per image)')
+    print(f'parameters: {result["params"] / 1e6:.2f} M')
+
+
+if __name__ == '__main__':
+    run(main)
