@@ -72,8 +72,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         if unsafe:
             raise BadInputError(
                 f'The checkpoint {path!r} holds {unsafe[1]}, which is not safe to load; save its '
-                'weights '
-                f'alone, torch.save(model.state_dict(), ...), with the code that made it.'
+                'weights alone, torch.save(model.state_dict(), ...), with the code that made it.'
             ) from error
         raise BadInputError(
             f'{path!r} is truncated or not a PyTorch checkpoint; download or copy it again.'

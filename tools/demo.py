@@ -52,7 +52,7 @@ def main() -> None:
         f'\nbox mAP {metrics["coco/bbox_mAP"]:.3f}, mask mAP {metrics["coco/segm_mAP"]:.3f} '
         f'on unseen scenes (training took {(trained - start) / 60:.1f} min)\n'
         f'checkpoint: {last}\nmetrics:    {newest}\n'
-        f'pictures:   {newest.parent / pictures.name} (left: truth, right: found)'
+        f'pictures:   {pictures} (left: truth, right: found)'
     )
 
 

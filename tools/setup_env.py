@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -74,25 +73,15 @@ def install(venv: Path) -> None:
     if not python.exists():
         print(f'[0/{len(STEPS)}] a virtual environment in {venv}', flush=True)
         subprocess.run([sys.executable, '-m', 'venv', str(venv)], check=True)
-    with tempfile.NamedTemporaryFile('w', suffix='.txt') as constraints:
-        # A newer setuptools, or a newer numpy, must not come in with some other package.
-        constraints.write((ROOT / 'requirements' / 'build.txt').read_text())
-        constraints.flush()
-        for number, (what, how_long, arguments) in enumerate(STEPS, start=1):
-            print(f'[{number}/{len(STEPS)}] {what} ({how_long})', flush=True)
-            start = time.monotonic()
-            command = [
-                str(python),
-                '-m',
-                'pip',
-                'install',
-                '--quiet',
-                '--disable-pip-version-check',
-            ]
-            result = subprocess.run([*command, '-c', constraints.name, *arguments], cwd=ROOT)
-            if result.returncode:
-                fail(f'pip could not install {what}; its message stands above.')
-            print(f'      done in {time.monotonic() - start:.0f} s', flush=True)
+    # The constraints keep other packages from bringing in a newer setuptools or numpy.
+    pip = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check']
+    pip += ['-c', 'requirements/build.txt']
+    for number, (what, how_long, arguments) in enumerate(STEPS, start=1):
+        print(f'[{number}/{len(STEPS)}] {what} ({how_long})', flush=True)
+        start = time.monotonic()
+        if subprocess.run([*pip, *arguments], cwd=ROOT).returncode:
+            fail(f'pip could not install {what}; its message stands above.')
+        print(f'      done in {time.monotonic() - start:.0f} s', flush=True)
     done.write_text(wanted)
 
 

@@ -43,8 +43,7 @@ def write_shapes(ann_file: Path, image_dir: Path, num_images: int, size: int, se
         if found != info:
             raise BadInputError(
                 f'{str(ann_file)!r} holds other scenes ({found}) than the config asks for '
-                f'({info}); delete the file '
-                f'or set another data_root.'
+                f'({info}); delete the file or set another data_root.'
             )
         return
     image_dir.mkdir(parents=True, exist_ok=True)

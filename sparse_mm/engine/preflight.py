@@ -19,9 +19,9 @@ from sparse_mm.errors import BadInputError
 DATASET_HINTS = {
     'CocoDataset': (
         'COCO is expected as annotations/instances_train2017.json, '
-        'annotations/instances_val2017.json, train2017/ '
-        'and val2017/ in one folder; name that folder with the environment variable COCO_ROOT or '
-        '--cfg-options data_root=FOLDER. configs/sparsevit_maskrcnn_shapes.py needs no data set'
+        'annotations/instances_val2017.json, train2017/ and val2017/ in one folder; name that '
+        'folder with the environment variable COCO_ROOT or --cfg-options data_root=FOLDER. '
+        'configs/sparsevit_maskrcnn_shapes.py needs no data set'
     ),
 }
 
@@ -63,8 +63,7 @@ def _check_dataset(dataset: ConfigDict, split: str) -> None:
         if not path.exists():
             raise BadInputError(
                 f'{kind} ({split}) is missing or incomplete: there is no {str(path)!r} (looked for '
-                'from '
-                f'{os.getcwd()!r}). {hint}.'
+                f'from {os.getcwd()!r}). {hint}.'
             )
         if path.suffix == '.json' and not _ends_like_json(path):
             raise BadInputError(
@@ -96,17 +95,15 @@ def check_device(cfg: Config) -> None:
     wrapper = cfg.get('optim_wrapper') or {}
     if wrapper.get('type') == 'AmpOptimWrapper':
         raise BadInputError(
-            'This run uses mixed precision (AmpOptimWrapper), which needs a CUDA device, and torch '
-            'sees none; leave '
-            'out --amp and add --cfg-options optim_wrapper.type=OptimWrapper to train in fp32 on '
-            'the CPU.'
+            'This run uses mixed precision (AmpOptimWrapper), which needs a CUDA device, and '
+            'torch sees none; leave out --amp and add --cfg-options '
+            'optim_wrapper.type=OptimWrapper to train in fp32 on the CPU.'
         )
     backend = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend')
     if cfg.get('launcher', 'none') != 'none' and backend == 'nccl':
         raise BadInputError(
             'The distributed backend is nccl, which needs CUDA devices, and torch sees none; add '
-            '--cfg-options '
-            'env_cfg.dist_cfg.backend=gloo to run on CPUs.'
+            '--cfg-options env_cfg.dist_cfg.backend=gloo to run on CPUs.'
         )
     if 'cuda' in str(cfg.get('device', '')):
         raise BadInputError(
@@ -147,8 +144,8 @@ def check_no_earlier_run(work_dir: str) -> None:
     if earlier:
         raise BadInputError(
             f'The work directory {work_dir!r} holds an earlier run '
-            f'({first_few([p.name for p in earlier])}); go on '
-            f'with it by --resume, or choose another with --work-dir.'
+            f'({first_few([p.name for p in earlier])}); go on with it by --resume, or choose '
+            'another with --work-dir.'
         )
 
 
@@ -177,7 +174,6 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> None:
     missing = [name for name in needed if name not in weights]
     if len(missing) == len(needed) or (whole and missing):
         raise BadInputError(
-            f'The checkpoint {path!r} is of another model: it lacks {first_few(missing)} '
-            '(and has '
+            f'The checkpoint {path!r} is of another model: it lacks {first_few(missing)} (and has '
             f'{first_few([name for name in weights if name not in own]) or "nothing else"}).'
         )

@@ -62,8 +62,8 @@ def parse_ratios(spec: RatioSpec, depths: Sequence[int]) -> StageRatios:
         if list(stage) != sorted(stage):
             raise BadInputError(
                 f'pruning_ratios of stage {i} decrease: {[float(ratio) for ratio in stage]}; the '
-                'blocks of a stage '
-                f'share one ranking of the windows, so a later block can only keep fewer of them.'
+                'blocks of a stage share one ranking of the windows, so a later block can only '
+                'keep fewer of them.'
             )
     return ratios
 
@@ -109,8 +109,7 @@ def _split_into_stages(spec: Sequence, depths: Sequence[int]) -> list[list]:
             return [list(spec[end - count : end]) for end, count in zip(ends, counts, strict=True)]
     raise BadInputError(
         f'pruning_ratios has {len(spec)} numbers; depths {tuple(depths)} take 1, {len(depths)} '
-        '(one per stage), '
-        f'{sum(pairs)} (one per pair of blocks) or {sum(depths)} (one per block).'
+        f'(one per stage), {sum(pairs)} (one per pair of blocks) or {sum(depths)} (one per block).'
     )
 
 

@@ -40,8 +40,7 @@ class CheckDataHook(Hook):
         if len(dataset) == 0:
             raise BadInputError(
                 f'The {split} set has no image with annotations of its classes; check that its '
-                'annotation file and '
-                f'its metainfo.classes belong together.'
+                'annotation file and its metainfo.classes belong together.'
             )
         if not hasattr(dataset, 'get_data_info'):
             return
@@ -51,14 +50,15 @@ class CheckDataHook(Hook):
         if missing:
             raise BadInputError(
                 f'The {split} set is incomplete: {len(missing)} of {len(paths)} files looked for '
-                'are missing, the '
-                f'first is {missing[0]!r}; copy or unpack the data set again.'
+                f'are missing, the first is {missing[0]!r}; copy or unpack the data set again.'
             )
 
 
 def _paths(info: dict) -> Iterator[str]:
-    """Yields the local files that one sample reads."""
-    for key in ('img_path', 'seg_map_path'):
-        path = info.get(key)
-        if isinstance(path, str) and '://' not in path:
-            yield path
+    """Yields the local files that one sample reads; mmdet3d keeps those of its cameras apart."""
+    cameras = info.get('images')
+    for part in [info, *(cameras.values() if isinstance(cameras, dict) else ())]:
+        for key in ('img_path', 'seg_map_path'):
+            path = part.get(key)
+            if isinstance(path, str) and '://' not in path:
+                yield path

@@ -131,8 +131,7 @@ class SparseViT(BaseModule):
         if strides[0] != patch_size:
             raise BadInputError(
                 f'strides[0] is {strides[0]} but patch_size is {patch_size}: patches do not '
-                'overlap, so '
-                f'both must be the same.'
+                'overlap, so both must be the same.'
             )
         norm_cfg = norm_cfg or dict(type='LN')
         self.depths = tuple(depths)
