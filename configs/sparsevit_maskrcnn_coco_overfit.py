@@ -23,14 +23,10 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
-        meta_keys=(
-            *('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-            'instances',
-        ),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances'),
     ),
 ]
-dataset = dict(
-    _delete_=True,
+eight = dict(
     type='CocoDataset',
     data_root=data_root,
     ann_file='annotations/instances_train2017.json',
@@ -43,18 +39,10 @@ train_dataloader = dict(
         _delete_=True,
         type='RepeatDataset',
         times=50,
-        dataset=dict(
-            type='CocoDataset',
-            data_root=data_root,
-            ann_file='annotations/instances_train2017.json',
-            data_prefix=dict(img='train2017/'),
-            filter_cfg=dict(filter_empty_gt=True, min_size=32),
-            indices=8,
-            pipeline=train_pipeline,
-        ),
+        dataset=dict(**eight, pipeline=train_pipeline),
     )
 )
-val_dataloader = dict(dataset=dict(**dataset, pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(_delete_=True, **eight, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator

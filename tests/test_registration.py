@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,27 @@ def test_found_in_spawned_data_loader_workers(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.strip().splitlines()[-1] == '(3, 448, 448)'
+
+
+@pytest.mark.slow
+def test_found_when_the_hosts_own_tool_is_launched(tmp_path):
+    # As `mim train mmdet CONFIG` does.
+    import mmdet
+
+    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
+    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    options = [f'train_dataloader.dataset.{name}' for name in ('num_images=2', 'size=96')]
+    options += [
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=9',
+        'model.backbone.embed_dims=16',
+    ]
+    options += ['model.neck.in_channels=[32,64,128]']
+    result = subprocess.run(
+        [sys.executable, str(tool), str(config), '--work-dir', 'run', '--cfg-options', *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / 'run' / 'epoch_1.pth').is_file()

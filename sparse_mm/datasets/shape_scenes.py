@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 
 CLASSES = ('disk', 'box', 'triangle', 'star')
+# Around which the colours of each class scatter widely: red, blue, green, yellow, as BGR.
+COLOURS = np.array([[70, 60, 200], [210, 100, 60], [70, 190, 80], [50, 190, 215]])
 
 
 class ShapeInstance(NamedTuple):
@@ -68,6 +70,15 @@ def surface(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return texture(size, (size // 4,), rng)  # grain
 
 
+def object_colour(label: int, ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws a colour around the class's own that stands out from the ground: BGR."""
+    for _ in range(20):
+        colour = (COLOURS[label] + rng.uniform(-60, 60, 3)).clip(20, 235)
+        if np.abs(colour - ground).max() > 60:
+            break
+    return colour
+
+
 def draw_scene(
     seed: tuple[int, ...], size: int, max_objects: int = 6
 ) -> tuple[np.ndarray, list[ShapeInstance]]:
@@ -104,7 +115,7 @@ def draw_scene(
         mask = np.zeros((size, size), np.uint8)
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], (1,), shift=4)
         inside = mask.astype(bool)
-        colour = _contrasting_colour(image[inside].mean(axis=0), rng)
+        colour = object_colour(label, image[inside].mean(axis=0), rng)
         image[inside] = colour + 22 * surface(label, size, rng)[inside][:, None]
         owner[inside] = number
         labels.append(label)
@@ -116,10 +127,3 @@ def draw_scene(
         if visible.sum() >= max(0.3 * area, 40):  # a sliver is no object to find
             instances.append(ShapeInstance(label, visible))
     return image.clip(0, 255).astype(np.uint8), instances
-
-
-def _contrasting_colour(ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    while True:
-        colour = rng.uniform(20, 235, 3)
-        if np.abs(colour - ground).max() > 70:
-            return colour

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -85,6 +86,9 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner that the config asks for, with the check of its data."""
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        # MMEngine would pick a CUDA device for each process; a group that is there it leaves alone.
+        torch.distributed.init_process_group(backend=cfg.env_cfg.dist_cfg.backend)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.register_hook(CheckDataHook())
     return runner
