@@ -8,10 +8,11 @@ from importlib.util import find_spec
 
 from sparse_mm import models
 from sparse_mm.checkpoints import declare_safe_classes
+from sparse_mm.engine import hooks
 from sparse_mm.version import __version__
 
 declare_safe_classes()
 if find_spec('mmdet'):  # the backbones alone need only mmengine and mmcv
     from sparse_mm import datasets  # noqa: F401
 
-__all__ = ['__version__', 'models']
+__all__ = ['__version__', 'hooks', 'models']
