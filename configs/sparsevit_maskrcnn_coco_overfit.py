@@ -46,3 +46,8 @@ val_dataloader = dict(dataset=dict(_delete_=True, **eight, pipeline=test_pipelin
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator
+
+max_epochs = 3
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].end = max_epochs

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import sparse_mm  # noqa: F401, lets torch.load read MMEngine's checkpoints
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'
 

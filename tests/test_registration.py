@@ -110,6 +110,7 @@ def test_found_when_the_hosts_own_tool_is_launched(tmp_path):
         'model.backbone.embed_dims=16',
     ]
     options += ['model.neck.in_channels=[32,64,128]']
+    options += ['train_dataloader.dataset.pipeline.2.scale=(128,128)']
     result = subprocess.run(
         [sys.executable, str(tool), str(config), '--work-dir', 'run', '--cfg-options', *options],
         cwd=tmp_path,

@@ -87,6 +87,11 @@ def augment_test(cfg: Config) -> None:
             pack['meta_keys'] = (*keys, 'flip', 'flip_direction')
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+    roi_head = cfg.model.get('roi_head') or {}
+    if scope == 'mmdet' and isinstance(roi_head, dict) and roi_head.get('mask_head'):
+        print('mmdet merges the boxes of augmented images but not their masks: boxes only.')
+        roi_head.update(mask_head=None, mask_roi_extractor=None)
+        cfg.test_evaluator.metric = 'bbox'
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -53,7 +53,8 @@ def load_config(args: argparse.Namespace) -> Config:
         raise BadInputError(f'The config {args.config!r} cannot be read: {error}') from error
     options = dict(args.cfg_options or {})
     if 'data_root' in options and cfg.get('data_root'):
-        cfg._cfg_dict = _move(cfg._cfg_dict, cfg.data_root, str(options['data_root']))
+        moved = _move(cfg.to_dict(), cfg.data_root, str(options['data_root']))
+        cfg = Config(moved, filename=cfg.filename)
     cfg.merge_from_dict(options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
@@ -66,7 +67,7 @@ def load_config(args: argparse.Namespace) -> Config:
 def _move(value: Any, old: str, new: str) -> Any:
     """Replaces the folder ``old`` by ``new`` in every path of a nested config."""
     if isinstance(value, dict):
-        return ConfigDict({key: _move(item, old, new) for key, item in value.items()})
+        return {key: _move(item, old, new) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_move(item, old, new) for item in value)
     old_folder = old.rstrip('/')
@@ -87,8 +88,12 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner that the config asks for, with the check of its data."""
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        # MMEngine would pick a CUDA device for each process; a group that is there it leaves alone.
+        # MMEngine would pick a CUDA device for each process, unless the group is there already and
+        # the wrapper is told that there are none.
         torch.distributed.init_process_group(backend=cfg.env_cfg.dist_cfg.backend)
+        cfg.setdefault('model_wrapper_cfg', {})
+        cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
+        cfg.model_wrapper_cfg.setdefault('device_ids', None)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.register_hook(CheckDataHook())
     return runner

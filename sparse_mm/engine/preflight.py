@@ -7,9 +7,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.model import is_model_wrapper
 from torch import nn
 
 from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
@@ -154,7 +156,7 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> None:
 
     Args:
         path: The checkpoint.
-        model: The model, built.
+        model: The model, built; for distributed training, in its wrapper.
         whole: Whether every weight must be there and fit, as for testing and resuming; otherwise
             (fine-tuning) only the backbone's must fit, since other heads are replaced.
 
@@ -162,7 +164,8 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> None:
         BadInputError: It cannot be read or belongs to another model.
     """
     weights = weights_of(read_checkpoint(path), path)
-    own = model.state_dict()
+    bare: Any = model.module if is_model_wrapper(model) else model
+    own = bare.state_dict()
     wrong = mismatches(weights, own)
     if not whole:
         wrong = [name for name in wrong if name.startswith('backbone.')]
@@ -170,7 +173,7 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> None:
         raise BadInputError(
             f'The checkpoint {path!r} is of another model, its shapes differ: {first_few(wrong)}.'
         )
-    needed = dict(model.named_parameters())
+    needed = dict(bare.named_parameters())
     missing = [name for name in needed if name not in weights]
     if len(missing) == len(needed) or (whole and missing):
         raise BadInputError(

@@ -12,6 +12,9 @@ from tests.conftest import ROOT
 SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
 COCO = ROOT / 'configs' / 'sparsevit_maskrcnn_coco.py'
 TINY = [
+    'train_dataloader.dataset.pipeline.2.scale=(128,128)',
+    'val_dataloader.dataset.pipeline.1.scale=(128,128)',
+    'test_dataloader.dataset.pipeline.1.scale=(128,128)',
     'train_dataloader.dataset.num_images=6',
     'train_dataloader.dataset.size=96',
     'train_dataloader.num_workers=0',
@@ -77,18 +80,27 @@ def test_training_draws_the_data_trains_and_evaluates(trained):
 
 
 @pytest.mark.slow
-def test_resuming_gives_the_same_weights(trained, run_tool, tmp_path):
+def test_resuming_goes_on_where_it_stopped(trained, run_tool, tmp_path):
     folder, _ = trained
     data = f'data_root={folder}/data/shapes'
     run_tool('train.py', SHAPES, '--work-dir', 'run', '--cfg-options', *epochs(1), data)
+    first = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
     result = run_tool(
         'train.py', SHAPES, '--work-dir', 'run', '--resume', '--cfg-options', *epochs(2), data
     )
     assert 'resumed epoch: 1' in result.stdout
-    found = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
-    expected = torch.load(folder / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=0, msg=name)
+    found = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)
+    expected = torch.load(folder / 'run' / 'epoch_2.pth', weights_only=True)
+    # The weights of the first epoch are those of the uninterrupted run; steps and rates go on.
+    whole = torch.load(folder / 'run' / 'epoch_1.pth', weights_only=True)
+    for name, value in whole['state_dict'].items():
+        torch.testing.assert_close(first['state_dict'][name], value, msg=name)
+    assert found['meta']['iter'] == expected['meta']['iter'] == 6
+    assert found['param_schedulers'] == expected['param_schedulers']
+    steps = [state['step'] for state in found['optimizer']['state'].values()]
+    assert all(step == 6 for step in steps)
+    history = found['message_hub']['log_scalars']['train/loss']
+    assert len(history._log_history) == 6
 
 
 @pytest.mark.slow
@@ -106,7 +118,9 @@ def test_testing_with_every_option(trained, run_tool, tmp_path):
     metrics = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
     assert 'coco/segm_mAP' in metrics
     result = run_tool('test.py', SHAPES, checkpoint, '--work-dir', 'tta', '--tta', *options)
+    assert 'boxes only' in result.stdout
     assert 'coco/bbox_mAP' in result.stdout
+    assert 'coco/segm_mAP' not in result.stdout
 
 
 @pytest.mark.slow
