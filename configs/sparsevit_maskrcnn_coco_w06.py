@@ -1,16 +1,8 @@
 # The dense row "Swin-T (W0.6x)" of the talk's table: 60 channels, tested at 640x640.
-# No ImageNet weights of this width are published: it starts from scratch, unless
-# model.backbone.init_cfg names a checkpoint of yours.
-_base_ = './sparsevit_maskrcnn_coco.py'
+_base_ = './sparsevit_maskrcnn_coco_w09.py'
 
 width = 60
 model = dict(
-    backbone=dict(embed_dims=width, convert_weights=False, init_cfg=None),
+    backbone=dict(embed_dims=width),
     neck=dict(in_channels=[width, 2 * width, 4 * width, 8 * width]),
 )
-
-test_size = 640
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (test_size, test_size)
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader

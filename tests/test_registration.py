@@ -119,3 +119,20 @@ def test_found_when_the_hosts_own_tool_is_launched(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()
+
+
+def test_backbones_need_no_host_package(tmp_path):
+    out = run_python(
+        """
+        import sys
+        for name in ('mmdet', 'mmseg', 'mmpretrain', 'mmdet3d', 'mmcv.ops'):
+            sys.modules[name] = None  # importing it raises
+        import torch
+        from sparse_mm.models import SparseViT
+        model = SparseViT(embed_dims=16, num_heads=(1, 2, 4, 8), pruning_ratios=0.5)
+        model.init_weights()
+        print(len(model(torch.randn(1, 3, 64, 64))))
+        """,
+        tmp_path,
+    )
+    assert out.strip() == '4'

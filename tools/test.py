@@ -49,7 +49,13 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
             '--show and --show-dir need a visualization hook in the default_hooks of the config.'
         )
     scope = cfg.get('default_scope')
+    if scope == 'mmpretrain' and args.tta:
+        raise BadInputError(
+            'mmpretrain cannot draw augmented images; give --tta or --show, not both.'
+        )
     hook.update(show=args.show, wait_time=args.wait_time)
+    if scope == 'mmseg':
+        hook['interval'] = 1  # its own default draws every 50th image alone
     hook['enable' if scope == 'mmpretrain' else 'draw'] = True
     if scope == 'mmdet3d':
         hook['vis_task'] = args.task

@@ -22,7 +22,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
-    persistent_workers=True,
+    persistent_workers=False,  # so that a resumed run augments as the uninterrupted one
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='ShapesDataset',

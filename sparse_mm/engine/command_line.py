@@ -12,7 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from sparse_mm.engine.hooks import CheckDataHook
+from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
 
 
@@ -86,7 +86,7 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that the config asks for, with the check of its data."""
+    """Builds the runner that the config asks for, with a check of its data and steady seeds."""
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine would pick a CUDA device for each process, unless the group is there already and
         # the wrapper is told that there are none.
@@ -96,6 +96,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
     runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     runner.register_hook(CheckDataHook())
+    runner.register_hook(StepSeedHook())
     return runner
 
 

@@ -6,7 +6,8 @@ import pytest
 
 COMMON = """
 custom_imports = dict(imports=['sparse_mm'])
-default_hooks = dict(logger=dict(interval=1), visualization=dict(type={visualization!r}))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1), visualization=dict(type={visualization!r}))
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -100,8 +101,10 @@ def test_mmpretrain(tmp_path, run_tool):
     run_tool('train.py', 'config.py', '--work-dir', 'run')
     found = run_tool(
         *('test.py', 'config.py', 'run/epoch_1.pth', '--work-dir', 'run'),
-        *('--out', 'found.pkl', '--show-dir', 'drawn', '--tta'),
+        *('--out', 'found.pkl', '--show-dir', 'drawn'),
     )
+    assert 'accuracy/top1' in found.stdout
+    found = run_tool('test.py', 'config.py', 'run/epoch_1.pth', '--work-dir', 'run', '--tta')
     assert 'accuracy/top1' in found.stdout
     assert (tmp_path / 'found.pkl').is_file()
     assert list((tmp_path / 'drawn').rglob('*.png'))

@@ -1,0 +1,32 @@
+"""Makes a resumed run draw the random numbers that the uninterrupted one would have drawn."""
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.runner.utils import set_random_seed
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seeds Python, numpy and torch anew in every epoch and iteration.
+
+    The seeds follow from the run's seed and the number of the step, so no state needs saving. The
+    loaders' workers have random numbers of their own, which start again with each epoch where
+    ``persistent_workers=False``; with it, resuming in a later epoch augments differently.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds what is drawn before the epoch's first iteration: the loader's own numbers."""
+        self._seed(runner, 2 * runner.iter)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        """Seeds what is drawn in the iteration."""
+        self._seed(runner, 2 * runner.iter + 1)
+
+    def _seed(self, runner: Runner, step: int) -> None:
+        # runner.seed differs between the ranks where the config's randomness asks for it.
+        set_random_seed((runner.seed + 1_000_003 * step) % 2**32)
