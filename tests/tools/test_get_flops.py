@@ -86,6 +86,11 @@ def test_text_and_refusals(run_tool):
     result = run_tool(tool, config, '--backbone', '--ratios', '[0.5, 0.2, 0, 0]')
     assert 'MACs:' in result.stdout
     assert '[[0.5, 0.5], [0.2, 0.2], [0.0, 0.0], [0.0, 0.0]]' in result.stdout
+    # One line of JSON and nothing else, though MMEngine logs the variable it reads.
+    env = {'SHAPES_ROOT': 'elsewhere'}
+    result = run_tool(tool, config, '--backbone', '--json', env=env)
+    assert 'SHAPES_ROOT' in result.stderr
+    assert json.loads(result.stdout)['counted'] == 'backbone'
     result = run_tool(tool, config, '--backbone', '--ratios', '[0.5, 1.2, 0, 0]', fails=True)
     assert result.stderr.strip().splitlines()[-1].startswith('error: pruning_ratios must be')
     assert 'Traceback' not in result.stderr

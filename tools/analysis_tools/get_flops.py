@@ -6,6 +6,8 @@ pruning skips is not there, and what padding adds is. That is how the papers' ta
 
 import argparse
 import json
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -95,9 +97,8 @@ def count_macs(model: nn.Module, *inputs: Any, **options: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def main() -> None:
-    """Builds the model, runs it once on random images, prints what was counted."""
-    args = parse_args()
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Builds the model, runs it once on random images, gives what was counted."""
     cfg = load_config(args)
     if args.batch < 1 or (args.shape and min(args.shape) < 1):
         raise BadInputError('--batch and --shape must be at least 1.')
@@ -118,7 +119,7 @@ def main() -> None:
     else:
         inputs, samples = model_inputs(cfg.get('default_scope'), images)
         macs = count_macs(model, inputs, data_samples=samples, mode='tensor')
-    result = dict(
+    return dict(
         macs=macs,
         params=sum(parameter.numel() for parameter in counted.parameters()),
         counted='backbone' if args.backbone else 'model',
@@ -127,12 +128,20 @@ def main() -> None:
         batch=args.batch,
         pruning_ratios=getattr(backbone, 'pruning_ratios', None),
     )
+
+
+def main() -> None:
+    """Prints what a model costs."""
+    args = parse_args()
+    with redirect_stdout(sys.stderr):  # MMEngine logs to stdout, which is for the result
+        result = measure(args)
     if args.json:
         print(json.dumps(result))
         return
-    print(f'{result["counted"]} ({result["type"]}), {args.batch} x 3 x {shape[0]} x {shape[1]}')
+    macs, batch, (height, width) = result['macs'], result['batch'], result['shape']
+    print(f'{result["counted"]} ({result["type"]}), {batch} x 3 x {height} x {width}')
     print(f'pruning ratios: {result["pruning_ratios"]}')
-    print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / args.batch:.2f} G per image)')
+    print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per image)')
     print(f'parameters: {result["params"] / 1e6:.2f} M')
 
 
