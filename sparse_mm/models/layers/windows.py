@@ -115,15 +115,14 @@ def _cached_window_grid(
         return make_window_grid(height, width, window_size, shift, device)
 
 
+@torch.compiler.assume_constant_result
 def window_grid(
     height: int, width: int, window_size: int, shift: int, device: torch.device
 ) -> WindowGrid:
     """:func:`make_window_grid`, built once per map size and device and then kept there.
 
-    Under ``torch.compile`` and ``torch.export`` the tables become constants of the graph instead.
+    Under ``torch.compile`` the tables are constants of the graph.
     """
-    if torch.compiler.is_compiling():
-        return make_window_grid(height, width, window_size, shift, device)
     return _cached_window_grid(height, width, window_size, shift, device)
 
 
