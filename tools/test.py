@@ -5,6 +5,7 @@ from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from sparse_mm.engine import preflight
@@ -125,10 +126,8 @@ def main() -> None:
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
-    cfg.pop(
-        'optim_wrapper', None
-    )  # of training, as are the three below; a CPU can test what was trained with AMP
-    for key in ('train_cfg', 'train_dataloader', 'param_scheduler'):
+    # What is for training alone; a CPU can test what was trained with AMP.
+    for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
         cfg.pop(key, None)
     preflight.check_device(cfg)
     preflight.check_data(cfg, ('test',))
@@ -137,7 +136,8 @@ def main() -> None:
     if args.tta:
         augment_test(cfg)
     runner = build_runner(cfg)
-    model = runner.model.module if args.tta else runner.model
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = model.module if args.tta else model
     preflight.check_checkpoint(args.checkpoint, model, whole=True)
     if args.out and not is_mmseg:
         dump_predictions(runner, args.out)

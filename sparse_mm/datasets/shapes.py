@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from mmdet.datasets import CocoDataset
+from mmengine.dist import barrier, is_main_process
 from mmengine.registry import DATASETS
 from pycocotools import mask as coco_mask
 from tqdm import tqdm
@@ -104,6 +105,8 @@ class ShapesDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Draws the scenes if they are not there, then reads them as any COCO data set."""
-        images = Path(self.data_prefix['img'])
-        write_shapes(Path(self.ann_file), images, self.num_images, self.size, self.seed)
+        if is_main_process():
+            images = Path(self.data_prefix['img'])
+            write_shapes(Path(self.ann_file), images, self.num_images, self.size, self.seed)
+        barrier()  # the other ranks read what the first has drawn
         return super().load_data_list()
