@@ -1,7 +1,7 @@
 # A check on real images: a reduced SparseViT learns 8 images of COCO by heart, from scratch.
 # Training and test set are the same 8 images; dense as it stands, sparse with
 #   --cfg-options model.backbone.pruning_ratios="[[.6,.6],[0,0],[.2,.2,.4,.4,.5,.5],[0,0]]"
-_base_ = './sparsevit_maskrcnn_shapes.py'
+_base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
 data_root = '{{$COCO_ROOT:data/coco}}'
 size = 448

@@ -1,5 +1,5 @@
 # The dense row "Swin-T (R576)" of the talk's table: tested at 576x576.
-_base_ = './sparsevit_maskrcnn_coco.py'
+_base_ = './sparsevit_maskrcnn_coco_dense.py'
 
 test_size = 576
 test_pipeline = _base_.test_pipeline

@@ -74,6 +74,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
                 f'The checkpoint {path!r} holds {unsafe[1]}, which is not safe to load; save its '
                 'weights alone, torch.save(model.state_dict(), ...), with the code that made it.'
             ) from error
+        if remote:
+            raise BadInputError(
+                f'The checkpoint {path!r} cannot be downloaded ({error}); download it '
+                'elsewhere and name the file.'
+            ) from error
         raise BadInputError(
             f'{path!r} is truncated or not a PyTorch checkpoint; download or copy it again.'
         ) from error

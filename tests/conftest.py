@@ -2,6 +2,7 @@
 runs."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,5 +53,24 @@ def run_tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         )
         assert bool(result.returncode) == fails, result.stdout[-3000:] + result.stderr[-3000:]
         return result
+
+    return run
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs a command line that must be refused, in this process; gives its one sentence."""
+
+    def run(tool: str, *arguments: object, env: dict | None = None) -> str:
+        monkeypatch.chdir(tmp_path)
+        for name, value in {'LOCAL_RANK': '0', **(env or {})}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        message = str(caught.value)
+        assert message.startswith('error: ')
+        assert len(message.splitlines()) == 1
+        return message
 
     return run

@@ -52,7 +52,7 @@ def test_init_detector_from_any_directory_takes_the_checkpoints_ratios(tmp_path)
         f"""
         import torch
         from mmdet.apis import init_detector, inference_detector
-        config = {str(ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py')!r}
+        config = {str(ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py')!r}
         model = init_detector(config, device='cpu', palette='random')
         model.backbone.set_pruning_ratios([0.6, 0.3, 0, 0])
         torch.save(dict(state_dict=model.state_dict(), meta={{}}), 'sparse.pth')
@@ -88,7 +88,7 @@ def test_found_in_spawned_data_loader_workers(tmp_path):
             """
         )
     )
-    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
     result = subprocess.run(
         [sys.executable, 'load.py', str(config)], cwd=tmp_path, capture_output=True, text=True
     )
@@ -102,7 +102,7 @@ def test_found_when_the_hosts_own_tool_is_launched(tmp_path):
     import mmdet
 
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
-    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+    config = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
     options = [f'train_dataloader.dataset.{name}' for name in ('num_images=2', 'size=96')]
     options += [
         'train_cfg.max_epochs=1',
@@ -111,6 +111,7 @@ def test_found_when_the_hosts_own_tool_is_launched(tmp_path):
     ]
     options += ['model.neck.in_channels=[32,64,128]']
     options += ['train_dataloader.dataset.pipeline.2.scale=(128,128)']
+    options += [f'val_dataloader.dataset.{name}' for name in ('num_images=2', 'size=96')]
     result = subprocess.run(
         [sys.executable, str(tool), str(config), '--work-dir', 'run', '--cfg-options', *options],
         cwd=tmp_path,

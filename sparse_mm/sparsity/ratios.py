@@ -16,7 +16,8 @@ from sparse_mm.errors import BadInputError
 
 RatioSpec: TypeAlias = float | str | Sequence[float] | Sequence[Sequence[float]] | None
 """None (dense), one number, or a list with one number per stage, per pair of blocks or per block,
-or a list per stage of these; or the path of a JSON file that holds any of them."""
+or a list per stage of these; or the path of a JSON file that holds any of them, or of a search's
+result (``best.json``)."""
 
 StageRatios: TypeAlias = tuple[tuple[Fraction, ...], ...]
 """One exact ratio for each block, block after block in each stage."""
@@ -75,8 +76,13 @@ def _read_json(path: str) -> RatioSpec:
         raise BadInputError(
             f'pruning_ratios names the file {path!r}, which cannot be read as JSON: {error}'
         ) from error
-    if isinstance(spec, str):
-        raise BadInputError(f'The file {path!r} must hold a number or a list, not {spec!r}.')
+    if isinstance(spec, dict):  # as the search writes them
+        spec = spec.get('pruning_ratios')
+    if isinstance(spec, str) or spec is None:
+        raise BadInputError(
+            f'The file {path!r} must hold a number, a list, or a search result with '
+            '"pruning_ratios".'
+        )
     return spec
 
 

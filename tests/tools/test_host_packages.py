@@ -1,5 +1,7 @@
 """tools/train.py and tools/test.py with a small SparseViT in each host package's own models."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -87,6 +89,17 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
+def search(run_tool, folder, metric, *options):
+    run_tool(
+        *('search.py', 'config.py', 'run/epoch_1.pth', '--work-dir', 'run', '--budget', 'macs=0.9'),
+        *('--evaluations', 2, '--population', 2, '--num-images', 2, '--latency-seconds', 0.2),
+        *options,
+    )
+    best = json.loads((folder / 'run' / 'sparsity_search' / 'best.json').read_text())
+    assert best['metric'] == metric
+    return best
+
+
 @pytest.mark.slow
 def test_mmpretrain(tmp_path, run_tool):
     for name in ('cat', 'dog'):
@@ -108,6 +121,7 @@ def test_mmpretrain(tmp_path, run_tool):
     assert 'accuracy/top1' in found.stdout
     assert (tmp_path / 'found.pkl').is_file()
     assert list((tmp_path / 'drawn').rglob('*.png'))
+    search(run_tool, tmp_path, 'accuracy/top1')
 
 
 @pytest.mark.slow
@@ -132,6 +146,8 @@ def test_mmseg(tmp_path, run_tool):
     assert 'mIoU' in found.stdout
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 2
     assert list((tmp_path / 'drawn').rglob('*.png'))
+    best = search(run_tool, tmp_path, 'mIoU', '--image-size', '64', '96', '--batch', '2')
+    assert best['score'] != round(best['score'], 2)  # mmseg's own metric rounds
 
 
 @pytest.mark.slow

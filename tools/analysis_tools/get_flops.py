@@ -11,12 +11,12 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
 
 
@@ -38,21 +38,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
-
-
-def test_shape(cfg: Config) -> tuple[int, int]:
-    """Finds the size (H, W) to which the test pipeline resizes every image.
-
-    Raises:
-        BadInputError: It has no such size.
-    """
-    loader = cfg.get('test_dataloader') or {}
-    for transform in loader.get('dataset', {}).get('pipeline', []):
-        if transform['type'].endswith('Resize') and not transform.get('keep_ratio'):
-            scale = transform.get('scale')
-            if isinstance(scale, (list, tuple)):
-                return scale[1], scale[0]
-    raise BadInputError('The test pipeline has no fixed image size; give one with --shape H W.')
 
 
 def read_ratios(text: str) -> Any:
@@ -102,7 +87,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     cfg = load_config(args)
     if args.batch < 1 or (args.shape and min(args.shape) < 1):
         raise BadInputError('--batch and --shape must be at least 1.')
-    shape = tuple(args.shape or test_shape(cfg))
+    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model).eval()
     backbone = getattr(model, 'backbone', model)

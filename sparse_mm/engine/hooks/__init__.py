@@ -1,4 +1,6 @@
 from sparse_mm.engine.hooks.check_data_hook import CheckDataHook
+from sparse_mm.engine.hooks.sparsity_adaptation_hook import SparsityAdaptationHook
+from sparse_mm.engine.hooks.sparsity_search_hook import SparsitySearchHook
 from sparse_mm.engine.hooks.step_seed_hook import StepSeedHook
 
-__all__ = ['CheckDataHook', 'StepSeedHook']
+__all__ = ['CheckDataHook', 'SparsityAdaptationHook', 'SparsitySearchHook', 'StepSeedHook']

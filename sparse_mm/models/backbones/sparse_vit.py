@@ -190,7 +190,7 @@ class SparseViT(BaseModule):
         # that no cast of the model to half precision turns 0.8 into 0.7998.
         self.register_buffer('ratio_fractions', torch.zeros(sum(depths), 2, dtype=torch.int64))
         self.register_state_dict_post_hook(_leave_out_dense_ratios)
-        self._keeps_own_ratios = pruning_ratios is not None
+        self.keeps_own_ratios = pruning_ratios is not None
         self.set_pruning_ratios(pruning_ratios)
 
     @property
@@ -321,7 +321,7 @@ class SparseViT(BaseModule):
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         name = prefix + 'ratio_fractions'
-        takes_over = name in state_dict and not self._keeps_own_ratios
+        takes_over = name in state_dict and not self.keeps_own_ratios
         if not takes_over:
             # A dense checkpoint has no ratios, and the config's own go before a checkpoint's.
             state_dict[name] = self.ratio_fractions

@@ -1,0 +1,5 @@
+# Mask R-CNN with SparseViT-T on COCO, dense: the row "Swin-T" of the talk's table, and where
+# sparsity starts from.
+_base_ = './_base_/swin_maskrcnn_coco.py'
+
+model = dict(backbone=dict(type='SparseViT'))

@@ -1,0 +1,90 @@
+"""Trains a model to work at any ratios: every iteration draws new ones."""
+
+from collections.abc import Sequence
+from random import Random
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.space import CHOICES, RatioSpace
+
+
+@HOOKS.register_module()
+class SparsityAdaptationHook(Hook):
+    """Sparsity-aware adaptation (SparseViT, Chen et al., CVPR 2023, section 3.3).
+
+    In its part of the training, every iteration runs with ratios drawn from the search space: for
+    each stage as many uniform draws as it has pairs of blocks, sorted. They follow from the seed
+    and the iteration alone, so they are the same on all ranks and after a resume. Between
+    iterations the model is dense: checkpoints and validation never see a random setting.
+
+    Args:
+        begin: First epoch (from 0), or first iteration where ``by_epoch=False``. Defaults to 0.
+        end: The epoch or iteration before which it ends. Defaults to None, the end of training.
+        by_epoch: Whether ``begin`` and ``end`` count epochs. Defaults to True.
+        choices: The ratios to draw from. Defaults to 0, 0.1, …, 0.8.
+        stage_limits: For each stage the largest ratio, or (smallest, largest). Defaults to None.
+        seed: Start of the random numbers. Defaults to 0.
+    """
+
+    priority = 'ABOVE_NORMAL'  # before hooks that average, save or validate the model
+
+    def __init__(
+        self,
+        begin: int = 0,
+        end: int | None = None,
+        by_epoch: bool = True,
+        choices: Sequence[float] = CHOICES,
+        stage_limits: Sequence | None = None,
+        seed: int = 0,
+    ) -> None:
+        if begin < 0 or (end is not None and end <= begin):
+            raise BadInputError(
+                f'SparsityAdaptationHook must end after it begins, not begin={begin}, end={end}.'
+            )
+        self.begin = begin
+        self.end = end
+        self.by_epoch = by_epoch
+        self.choices = choices
+        self.stage_limits = stage_limits
+        self.seed = seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Finds the backbone.
+
+        Raises:
+            BadInputError: There is none to prune, its config names ratios, or the space is empty.
+        """
+        self.backbone = find_backbone(runner.model)
+        if self.backbone.keeps_own_ratios:
+            raise BadInputError(
+                "The backbone's pruning_ratios are set, and SparsityAdaptationHook would change "
+                'them in every iteration; leave one of the two out.'
+            )
+        self.space = RatioSpace.build(self.backbone.depths, self.choices, self.stage_limits)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        """Draws the iteration's ratios."""
+        if self._is_active(runner):
+            rng = Random(f'{self.seed} adaptation {runner.iter}')
+            self.backbone.set_pruning_ratios(self.space.draw(rng))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Makes the model dense again."""
+        if self._is_active(runner):
+            self.backbone.set_pruning_ratios(None)
+
+    def _is_active(self, runner: Runner) -> bool:
+        now = runner.epoch if self.by_epoch else runner.iter
+        return now >= self.begin and (self.end is None or now < self.end)

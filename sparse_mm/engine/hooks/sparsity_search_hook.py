@@ -1,0 +1,87 @@
+"""Between adaptation and finetuning: searches the ratios and sets the winner."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.engine.search.settings import SearchSettings
+from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
+from sparse_mm.errors import BadInputError
+
+
+@HOOKS.register_module()
+class SparsitySearchHook(Hook):
+    """Evolutionary search inside a training run (SparseViT, Chen et al., CVPR 2023, section 3.3).
+
+    When training reaches ``at``, the best ratios within the budget are searched on the weights as
+    they are then, and set; what is left of the training finetunes with them. They travel with the
+    checkpoints. Of several budgets, each gets a winner, and the first one's is finetuned. Results
+    lie in ``sparsity_search/`` of the work directory; a killed search goes on where it was.
+
+    Args:
+        at: Epoch (from 0), or iteration where ``by_epoch=False``, before which to search.
+        by_epoch: Whether ``at`` counts epochs. Defaults to True.
+        **settings: See :meth:`~sparse_mm.engine.search.settings.SearchSettings.build`: ``budget``
+            and ``metric``, and whatever else shall differ from its defaults.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self, at: int, by_epoch: bool = True, **settings: Any) -> None:
+        if at < 0:
+            raise BadInputError(f'SparsitySearchHook cannot search before epoch {at}.')
+        self.at = at
+        self.by_epoch = by_epoch
+        try:
+            self.settings = SearchSettings.build(**settings)
+        except TypeError as error:
+            raise BadInputError(f'SparsitySearchHook: {error}.') from error
+        self.search: SparsitySearch | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks the search before the training, unless it is done.
+
+        Raises:
+            BadInputError: It could not be made.
+        """
+        if find_backbone(runner.model).keeps_own_ratios:
+            raise BadInputError(
+                "The backbone's pruning_ratios are set, and SparsitySearchHook would replace them; "
+                'leave one of the two out.'
+            )
+        length = runner.max_epochs if self.by_epoch else runner.max_iters
+        if self.at >= length:
+            raise BadInputError(
+                f'SparsitySearchHook searches at {self.at}, but the training ends at {length}.'
+            )
+        if self._now(runner) <= self.at:
+            self.search = SparsitySearch(runner, self.settings, Path(runner.work_dir) / FOLDER)
+            self.search.prepare()
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Searches where epochs count."""
+        if self.by_epoch:
+            self._search(runner)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        """Searches where iterations count."""
+        if not self.by_epoch:
+            self._search(runner)
+
+    def _search(self, runner: Runner) -> None:
+        if self._now(runner) != self.at or self.search is None:
+            return
+        winners = self.search.run()
+        for line in summarise(self.search, winners):
+            runner.logger.info(line)
+        self.search.backbone.set_pruning_ratios(winners[0].ratios)
+        self.search = None
+
+    def _now(self, runner: Runner) -> int:
+        return runner.epoch if self.by_epoch else runner.iter

@@ -1,0 +1,202 @@
+"""Scores ratio settings on validation images, and leaves no trace in the run around it."""
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.evaluator.metric import _to_cpu
+from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
+from mmengine.registry import METRICS
+from mmengine.runner import Runner, autocast
+from mmengine.runner.utils import set_random_seed
+from torch import nn
+from torch.utils.data import DataLoader
+
+from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.space import Candidate
+
+# Metrics whose host class rounds: candidates that differ would tie.
+FULL_PRECISION = {'CocoMetric': 'coco_metric', 'IoUMetric': 'iou_metric'}
+# Metrics that look up every sample of the set, predicted or not.
+WHOLE_SET = ('NuScenesMetric', 'KittiMetric', 'WaymoMetric', 'LyftMetric')
+
+
+class CandidateScorer:
+    """Validates a model with other pruning ratios, by a loop of its own.
+
+    No hook of the runner fires; training modes, normalisation statistics, ratios and all random
+    states are afterwards what they were. Each process scores alone, so different processes may
+    score different candidates at the same time.
+
+    Args:
+        runner: Gives model, validation set and metrics.
+        metric: Which of the evaluator's metrics is the score: ``'coco/bbox_mAP'``.
+        rule: ``'greater'`` if more of it is better, ``'less'`` otherwise; then the score is its
+            negative.
+        seed: Which images a subset has, and what a model with random inference draws.
+    """
+
+    def __init__(self, runner: Runner, metric: str, rule: str, seed: int) -> None:
+        cfg = runner.cfg
+        if runner.val_loop is None or cfg.get('val_evaluator') is None:
+            raise BadInputError(
+                'The search scores settings on validation images, and the config has no '
+                'val_dataloader with val_evaluator.'
+            )
+        self.metric = metric
+        self.sign = {'greater': 1.0, 'less': -1.0}[rule]
+        self.seed = seed
+        self.val_cfg = cfg.get('val_cfg') or {}
+        model: Any = runner.model
+        self.model: Any = model.module if is_model_wrapper(model) else model
+        self.backbone = find_backbone(self.model)
+        self.loader: DataLoader = runner.val_loop.dataloader
+        self.loaders: dict[int, DataLoader] = {}
+        self.evaluator = Evaluator([_full_precision(c) for c in _metrics(cfg.val_evaluator)])
+        self.evaluator.dataset_meta = getattr(self.loader.dataset, 'metainfo', None)
+
+    def check(self, num_images: int | None) -> None:
+        """Scores two images, to find a wrong setting before any long work starts.
+
+        Raises:
+            BadInputError: The metric is not among the evaluator's, or cannot be computed on a part
+                of the validation set.
+        """
+        for metric in self.evaluator.metrics:
+            whole = type(metric).__name__ in WHOLE_SET
+            if whole and num_images is not None and num_images < self.num_images(None):
+                raise BadInputError(
+                    f'{type(metric).__name__} needs the whole validation set: set num_images and '
+                    'final_images of the search to None.'
+                )
+            if whole:
+                return
+        found = self._metrics(None, self.num_images(2))
+        if self.metric not in found:
+            raise BadInputError(
+                f'The search asks for the metric {self.metric!r}; the evaluator gives '
+                f'{", ".join(sorted(found))}.'
+            )
+
+    def num_images(self, wanted: int | None) -> int:
+        """How many images a subset of this size has; None is all."""
+        total = len(self.loader.dataset)  # type: ignore[arg-type]
+        return total if wanted is None else min(wanted, total)
+
+    def score(self, candidate: Candidate, num_images: int) -> float:
+        """Scores one candidate.
+
+        Args:
+            candidate: The ratios.
+            num_images: On how many images, always the same ones for a number.
+
+        Returns:
+            The metric as the evaluator computes it, not rounded; its negative if less is better.
+        """
+        value = float(self._metrics(candidate, num_images)[self.metric])
+        # A class without any pixel or box in the subset can make a mean undefined.
+        return self.sign * value if np.isfinite(value) else -np.inf
+
+    def _metrics(self, candidate: Candidate | None, num_images: int) -> dict[str, float]:
+        with undisturbed(self.model), torch.no_grad(), _quiet():
+            set_random_seed(self.seed)
+            if candidate is not None:
+                self.backbone.set_pruning_ratios(candidate)
+            self.model.eval()
+            for batch in self._loader(num_images):
+                with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
+                    samples = self.model.val_step(batch)
+                self.evaluator.process(data_samples=samples, data_batch=batch)
+            found: dict[str, float] = {}
+            for metric in self.evaluator.metrics:
+                # BaseMetric.evaluate would gather the results of all processes.
+                values = metric.compute_metrics(_to_cpu(metric.results))
+                metric.results.clear()
+                prefix = f'{metric.prefix}/' if metric.prefix else ''
+                found.update({prefix + name: value for name, value in values.items()})
+        return found
+
+    def _loader(self, num_images: int) -> DataLoader:
+        if num_images not in self.loaders:
+            loader = self.loader
+            indices = list(range(len(loader.dataset)))  # type: ignore[arg-type]
+            random.Random(f'images {self.seed}').shuffle(indices)
+            self.loaders[num_images] = DataLoader(
+                loader.dataset,
+                batch_size=loader.batch_size or 1,
+                sampler=sorted(indices[:num_images]),
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+                pin_memory=loader.pin_memory,
+                persistent_workers=loader.num_workers > 0,
+                worker_init_fn=loader.worker_init_fn,
+            )
+        return self.loaders[num_images]
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Restores what scoring changes: training modes, ratios, and every random state."""
+    modes = {module: module.training for module in model.modules()}
+    backbone = find_backbone(model)
+    ratios = backbone.pruning_ratios
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+        backbone.set_pruning_ratios(ratios)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the metrics' tables, one for each candidate, out of the log."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _metrics(evaluator: Any) -> list[dict]:
+    """The configs of an evaluator's metrics."""
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+    if not all(isinstance(metric, dict) for metric in metrics):
+        raise BadInputError('The search needs val_evaluator as a config, not as a built object.')
+    return metrics
+
+
+def _full_precision(cfg: dict) -> dict:
+    """Exchanges a metric that rounds for ours, which does not."""
+    cls = cfg['type']
+    if isinstance(cls, str):
+        with METRICS.switch_scope_and_registry(None) as registry:  # the config's default scope
+            cls = registry.get(cls)
+    module = FULL_PRECISION.get(getattr(cls, '__name__', ''))
+    if module is None:
+        return cfg
+    if module == 'coco_metric':  # imported only where the host package is in use
+        from sparse_mm.evaluation.coco_metric import FullPrecisionCocoMetric as Precise
+    else:
+        from sparse_mm.evaluation.iou_metric import FullPrecisionIoUMetric as Precise
+    return {**cfg, 'type': Precise}

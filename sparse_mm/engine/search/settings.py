@@ -1,0 +1,154 @@
+"""The settings of a search, read from a config or a command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.budget import Budget
+from sparse_mm.sparsity.evolution import EvolutionSettings
+from sparse_mm.sparsity.space import CHOICES
+from sparse_mm.sparsity.timing import DTYPES
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What to search for, where, and how long.
+
+    Attributes:
+        budgets: One winner is found for each; the first is the one to finetune.
+        metric: The score, one of the config's evaluator: ``'coco/bbox_mAP'``.
+        rule: ``'greater'`` if more of the metric is better, or ``'less'``.
+        evolution: Evaluations for each budget, population, parents, mutation, strategy, seed.
+        choices: The ratios to choose from.
+        stage_limits: For each stage the largest ratio or (smallest, largest); None sets no limit.
+        num_images: Validation images for a score; None is all.
+        finalists: How many of the best for each budget are scored again, on more images.
+        final_images: On how many; None is all.
+        image_size: ``(H, W)`` for the costs; None reads it from the validation pipeline.
+        batch: Images for the costs.
+        dtype: Of latencies measured here: ``'float32'``, ``'float16'`` or ``'bfloat16'``.
+        latency_table: A JSON file measured where the model will be deployed; None measures here
+            if a budget asks for latency.
+        latency_seconds: About how long to measure.
+    """
+
+    budgets: tuple[Budget, ...]
+    metric: str
+    rule: str
+    evolution: EvolutionSettings
+    choices: tuple[float, ...]
+    stage_limits: tuple | None
+    num_images: int | None
+    finalists: int
+    final_images: int | None
+    image_size: tuple[int, int] | None
+    batch: int
+    dtype: str
+    latency_table: str | None
+    latency_seconds: float
+
+    @classmethod
+    def build(
+        cls,
+        budget: str | Mapping | Sequence,
+        metric: str,
+        rule: str = 'greater',
+        generations: int | None = None,
+        evaluations: int | None = None,
+        population: int = 100,
+        parents: int = 25,
+        mutation: float = 0.1,
+        strategy: str = 'evolution',
+        seed: int = 0,
+        choices: Sequence[float] = CHOICES,
+        stage_limits: Sequence | None = None,
+        num_images: int | None = 500,
+        finalists: int = 5,
+        final_images: int | None = None,
+        image_size: Sequence[int] | None = None,
+        batch: int = 4,
+        dtype: str = 'float32',
+        latency_table: str | None = None,
+        latency_seconds: float = 60.0,
+    ) -> 'SearchSettings':
+        """Reads the settings as they stand in a config.
+
+        Args:
+            budget: One budget or a list of them, see
+                :meth:`~sparse_mm.sparsity.budget.Budget.parse`.
+            metric: As above.
+            rule: As above. Defaults to 'greater'.
+            generations: How many populations to score. Defaults to 20, if ``evaluations`` is not
+                given.
+            evaluations: How many candidates to score for each budget, instead of ``generations``.
+            population: Candidates of a generation. Defaults to 100.
+            parents: How many of the best so far mutate and cross. Defaults to 25.
+            mutation: Probability of drawing a gene anew. Defaults to 0.1.
+            strategy: 'evolution', or 'random' to draw all candidates independently. Defaults to
+                'evolution'.
+            seed: Start of all random numbers. Defaults to 0.
+            choices: As above. Defaults to 0, 0.1, …, 0.8.
+            stage_limits: As above. Defaults to None.
+            num_images: As above. Defaults to 500.
+            finalists: As above. Defaults to 5.
+            final_images: As above. Defaults to None.
+            image_size: As above. Defaults to None.
+            batch: As above. Defaults to 4.
+            dtype: As above. Defaults to 'float32'.
+            latency_table: As above. Defaults to None.
+            latency_seconds: As above. Defaults to 60.
+
+        Raises:
+            BadInputError: A setting is out of range.
+        """
+        if generations is not None and evaluations is not None:
+            raise BadInputError('Give the search either generations or evaluations, not both.')
+        if evaluations is None:
+            evaluations = population * (20 if generations is None else generations)
+        given = [budget] if isinstance(budget, (str, Mapping, Budget)) else list(budget or [])
+        budgets = tuple(dict.fromkeys(Budget.parse(item) for item in given))
+        if not budgets:
+            raise BadInputError('The search needs a budget, as in budget="latency=0.7".')
+        if rule not in ('greater', 'less'):
+            raise BadInputError(f"rule is 'greater' or 'less', not {rule!r}.")
+        for name, value in (('num_images', num_images), ('final_images', final_images)):
+            if value is not None and value < 1:
+                raise BadInputError(f'{name} must be at least 1, or None for all, not {value}.')
+        if dtype not in DTYPES:
+            raise BadInputError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')
+        if finalists < 0 or batch < 1 or latency_seconds <= 0:
+            raise BadInputError(
+                'finalists must not be negative, batch at least 1, latency_seconds above 0; they '
+                f'are {finalists}, {batch}, {latency_seconds}.'
+            )
+        return cls(
+            budgets,
+            metric,
+            rule,
+            EvolutionSettings(evaluations, population, parents, mutation, strategy, seed),
+            tuple(choices),
+            None if stage_limits is None else tuple(stage_limits),
+            num_images,
+            finalists,
+            final_images,
+            None if image_size is None else (int(image_size[0]), int(image_size[1])),
+            batch,
+            dtype,
+            latency_table,
+            latency_seconds,
+        )
+
+    @property
+    def asks_for_latency(self) -> bool:
+        """Whether a budget or a table makes latency a cost."""
+        units = {budget.unit for budget in self.budgets}
+        return self.latency_table is not None or bool(units & {'latency', 'ms'})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a search to go on from a saved state."""
+        named = {item.name: getattr(self, item.name) for item in fields(self)}
+        del named['latency_seconds'], named['latency_table']
+        named['budgets'] = [str(budget) for budget in self.budgets]
+        named['evolution'] = vars(self.evolution)
+        return named

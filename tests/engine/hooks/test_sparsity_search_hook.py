@@ -1,0 +1,165 @@
+"""The search inside a training: what it leaves, and that it disturbs nothing."""
+
+import json
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from sparse_mm.engine.hooks import SparsitySearchHook
+from sparse_mm.errors import BadInputError
+from tests.engine.search.toy import toy_runner
+
+
+class Watch(Hook):
+    """Writes down everything around the search that must stay as it is."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self):
+        self.events = []
+
+    def __getattribute__(self, name):
+        if name.startswith(('before_val', 'after_val', 'before_test', 'after_test')):
+            self.events.append(name)
+        return super().__getattribute__(name)
+
+
+def snapshot(runner):
+    return dict(
+        weights={name: value.clone() for name, value in runner.model.state_dict().items()},
+        modes=[module.training for module in runner.model.modules()],
+        torch=torch.get_rng_state(),
+        schedule=[s.state_dict() for s in runner.param_schedulers],
+        ema={
+            name: value.clone()
+            for hook in runner.hooks
+            if hasattr(hook, 'ema_model')
+            for name, value in hook.ema_model.state_dict().items()
+        },
+        log=dict(runner.message_hub.log_scalars),
+        best=runner.message_hub.runtime_info.get('best_score'),
+    )
+
+
+def test_the_search_disturbs_nothing(tmp_path):
+    found = {}
+
+    class Around(Watch):
+        def before_train_epoch(self, runner):
+            if runner.epoch == 4:
+                hook = next(h for h in runner.hooks if isinstance(h, SparsitySearchHook))
+                # A frozen part in evaluation mode must stay in it.
+                runner.model.norm.eval()
+                before = snapshot(runner)
+                self.events.clear()
+                winners = hook.search.run()
+                after = snapshot(runner)
+                found.update(before=before, after=after, winners=winners)
+                found['events'] = [event for event in self.events if 'val' in event]
+
+    runner = toy_runner(tmp_path)
+    around = Around()
+    around.priority = 'VERY_HIGH'  # before the hook itself searches
+    runner.register_hook(around)
+    runner.train()
+    before, after = found['before'], found['after']
+    for name, value in before['weights'].items():
+        assert torch.equal(after['weights'][name], value), name
+    for name, value in before['ema'].items():
+        assert torch.equal(after['ema'][name], value), name
+    assert before['ema']
+    assert after['modes'] == before['modes']
+    assert not all(before['modes'])
+    assert torch.equal(after['torch'], before['torch'])
+    for name in ('schedule', 'log', 'best'):
+        assert after[name] == before[name]
+    assert found['events'] == []
+    assert list(tmp_path.glob('best_*'))  # the runner's own best checkpoint is still kept
+
+
+def test_training_is_the_same_as_with_the_winner_known_before(tmp_path):
+    searched = toy_runner(tmp_path / 'searched')
+    searched.train()
+    best = json.loads((tmp_path / 'searched/sparsity_search/best.json').read_text())
+
+    class Set(Hook):
+        priority = 'ABOVE_NORMAL'
+
+        def before_train_epoch(self, runner):
+            if runner.epoch == 4:
+                runner.model.inner['body'].set_pruning_ratios(best['pruning_ratios'])
+
+    known = toy_runner(tmp_path / 'known')
+    known._hooks = [h for h in known.hooks if not isinstance(h, SparsitySearchHook)]
+    known.register_hook(Set())
+    known.train()
+    expected = torch.load(tmp_path / 'known/epoch_6.pth', weights_only=True)
+    found = torch.load(tmp_path / 'searched/epoch_6.pth', weights_only=True)
+    assert 'inner.body.ratio_fractions' in found['state_dict']
+    for part in 'state_dict', 'ema_state_dict':
+        for name, value in expected[part].items():
+            assert torch.equal(value, found[part][name]), name
+
+
+def test_the_winner_travels_and_a_finished_search_is_not_repeated(tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.train()
+    ratios = runner.model.inner['body'].pruning_ratios
+    best = json.loads((tmp_path / 'sparsity_search/best.json').read_text())
+    assert ratios == [[0.0] * 0 + [r for r in s for _ in range(2)] for s in best['pruning_ratios']]
+    assert any(any(stage) for stage in ratios)
+    state = (tmp_path / 'sparsity_search/state.json').read_bytes()
+    again = toy_runner(tmp_path)
+    again._resume = True
+    again.cfg.train_cfg.max_epochs = again.train_loop._max_epochs = 7
+    again.train()
+    assert again.epoch == 7
+    assert again.model.inner['body'].pruning_ratios == ratios
+    assert (tmp_path / 'sparsity_search/state.json').read_bytes() == state
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(budget='macs=0.01'), r'cannot be met: the search space reaches 0\.\d+ to 1 of the'),
+        (dict(budget='latency=0.001'), 'to 1 of the dense latency'),
+        (dict(budget='macs=0.5000001..0.5000002'), 'No setting was found within the budget'),
+        (dict(metric='toy/luck'), 'toy/luck.*evaluator gives toy/images, toy/likelihood'),
+        (dict(image_size=None), 'val pipeline has no fixed image size'),
+        (dict(choices=[0, 2]), 'at least 0 and less than 1'),
+        (dict(latency_table='none.json'), "'none.json' cannot be read"),
+        (dict(at=6), 'searches at 6, but the training ends at 6'),
+    ],
+)
+def test_refused_before_the_training(tmp_path, settings, message):
+    runner = toy_runner(tmp_path, latency_seconds=0.1, **settings)
+    with pytest.raises(BadInputError, match=message):
+        runner.train()
+    assert runner.iter == 0
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(budget=None), 'needs a budget'),
+        (dict(generations=2, evaluations=3), 'either generations or evaluations'),
+        (dict(rule='most'), "'greater' or 'less'"),
+        (dict(dtype='int8'), 'dtype must be one of'),
+        (dict(num_images=0), 'num_images must be at least 1'),
+        (dict(patience=3), "unexpected keyword argument 'patience'"),
+        (dict(at=-1), 'cannot search before epoch -1'),
+    ],
+)
+def test_refused_settings(settings, message):
+    options = dict(at=1, budget='macs=0.5', metric='toy/likelihood')
+    with pytest.raises(BadInputError, match=message):
+        SparsitySearchHook(**{**options, **settings})
+
+
+def test_set_ratios_and_the_search_exclude_each_other(tmp_path):
+    runner = toy_runner(tmp_path)
+    runner.model.inner['body'].keeps_own_ratios = True
+    runner._hooks = [h for h in runner.hooks if 'Adaptation' not in type(h).__name__]
+    with pytest.raises(BadInputError, match='SparsitySearchHook would replace them'):
+        runner.train()

@@ -1,0 +1,135 @@
+"""Adaptation, search and finetuning as command lines: kill -9, several processes, every task."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from tests.conftest import ROOT
+from tests.engine.search.toy import toy_config
+
+TRAIN = str(ROOT / 'tools' / 'train.py')
+SEARCH = str(ROOT / 'tools' / 'search.py')
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp('config') / 'toy.py'
+    Config(toy_config(evaluations=30, population=10, parents=4)).dump(path)
+    return path
+
+
+def start(*command, cwd):
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*command, cwd):
+    process = start(*command, cwd=cwd)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def kill_when(process, reached):
+    """A kill -9 as soon as something is so."""
+    deadline = time.monotonic() + 120
+    while not reached() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    output, _ = process.communicate()
+    assert process.returncode == -9, output[-3000:]
+
+
+@pytest.fixture(scope='module')
+def trained(config, tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp('whole')
+    finish(TRAIN, config, '--work-dir', 'run', cwd=folder)
+    return folder / 'run'
+
+
+def scored(run):
+    try:
+        return len(json.loads((run / 'sparsity_search' / 'state.json').read_text())['records'])
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.slow
+def test_killed_in_each_phase_it_reaches_the_same_end(trained, config, tmp_path):
+    run = tmp_path / 'run'
+    command = TRAIN, config, '--work-dir', 'run'
+    # In the adaptation, in the search (twice), in the finetuning.
+    kill_when(start(*command, cwd=tmp_path), lambda: (run / 'epoch_3.pth').is_file())
+    assert scored(run) == 0
+    # The checkpoint that was being written may be half there: MMEngine goes by last_checkpoint.
+    for count in (5, 20):
+        kill_when(start(*command, '--resume', cwd=tmp_path), lambda: scored(run) >= count)  # noqa: B023
+        assert count <= scored(run) < 30
+        assert not (run / 'epoch_5.pth').is_file()
+    kill_when(start(*command, '--resume', cwd=tmp_path), lambda: (run / 'epoch_5.pth').is_file())
+    assert not (run / 'epoch_6.pth').is_file()
+    finish(*command, '--resume', cwd=tmp_path)
+
+    def read(folder, name):
+        return json.loads((folder / 'sparsity_search' / name).read_text())
+
+    expected, found = read(trained, 'best.json'), read(run, 'best.json')
+    for best in expected, found:
+        best.pop('measured_latency')  # for people; no decision rests on it
+    assert found == expected
+    assert read(run, 'state.json')['records'] == read(trained, 'state.json')['records']
+    ours = torch.load(run / 'epoch_6.pth', weights_only=True)
+    theirs = torch.load(trained / 'epoch_6.pth', weights_only=True)
+    for name, value in theirs['state_dict'].items():
+        assert torch.equal(ours['state_dict'][name], value), name
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_same_winner(trained, config, tmp_path):
+    common = config, trained / 'epoch_4.pth', '--budget', 'macs=0.7', 'macs=0.5', '--work-dir'
+    output = finish(SEARCH, *common, 'one', cwd=tmp_path)
+    assert 'at most 0.7 of the dense MACs: toy/likelihood' in output
+    launch = '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29617'
+    finish(*launch, SEARCH, *common, 'two', '--launcher', 'pytorch', cwd=tmp_path)
+    folders = [tmp_path / name / 'sparsity_search' for name in ('one', 'two')]
+    one, two = (json.loads((folder / 'state.json').read_text()) for folder in folders)
+    assert one['records'] == two['records']
+    for name in ('best.json', 'best_macs-0.7.json', 'best_macs-0.5.json', 'pareto.png'):
+        for folder in folders:
+            assert (folder / name).is_file()
+    # One winner for each budget; the first is the one to finetune.
+    first, second = (
+        json.loads((folders[0] / f'best_macs-{budget}.json').read_text()) for budget in (0.7, 0.5)
+    )
+    assert second['macs'] <= 0.5 < first['macs'] <= 0.7
+    assert json.loads((folders[0] / 'best.json').read_text()) == first
+    # The same command again has nothing left to do; another one is refused.
+    before = (folders[0] / 'state.json').read_bytes()
+    finish(SEARCH, *common, 'one', cwd=tmp_path)
+    assert (folders[0] / 'state.json').read_bytes() == before
+    for options, name in (
+        (('--seed', '3'), 'evolution'),
+        (('--choices', '0', '0.7'), 'choices'),
+        (('--budget', 'macs=0.6'), 'budgets'),
+    ):
+        process = start(SEARCH, *common, 'one', *options, cwd=tmp_path)
+        output, _ = process.communicate()
+        assert process.returncode == 1
+        message = output.strip().splitlines()[-1]
+        assert f'is the state of a search with another {name}' in message
+        assert 'choose another work directory' in message
+    assert (folders[0] / 'state.json').read_bytes() == before

@@ -1,0 +1,205 @@
+"""Compares evolution, random search, uniform ratios and dense, after the same finetuning.
+
+Each search starts from one adapted checkpoint with the same budgets and evaluations and another
+seed; each winner is finetuned by the same config and seed. What is done already is not done again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mmengine.registry import MODELS, init_default_scope
+
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.search.backbone import backbone_shape, find_backbone, fixed_image_size
+from sparse_mm.engine.search.records import write_atomically
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.budget import Budget
+from sparse_mm.sparsity.cost import CostModel, LatencyTable
+from sparse_mm.sparsity.space import RatioSpace
+from sparse_mm.sparsity.timing import measure_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of the search')
+    parser.add_argument('tune_config', help='config of the finetuning')
+    parser.add_argument('checkpoint', help='weights adapted to sparsity')
+    parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
+    parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
+    return parser.parse_args()
+
+
+def call(log: Path, tool: str, *arguments: object) -> None:
+    """Runs one of our tools, with its output in a file.
+
+    Raises:
+        BadInputError: It failed.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('w') as file:
+        command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    if result.returncode:
+        raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
+
+
+class Comparison:
+    """All runs of a comparison.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.folder = Path(args.work_dir)
+        self.budgets = [Budget.parse(budget) for budget in args.budget]
+        settings = argparse.Namespace(
+            config=args.config, cfg_options=None, launcher='none', work_dir=None, local_rank=0
+        )
+        cfg = load_config(settings)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        self.backbone = find_backbone(MODELS.build(cfg.model))
+        self.space = RatioSpace.build(self.backbone.depths)
+        self.batch = 2
+        self.shape = backbone_shape(self.backbone, fixed_image_size(cfg, 'val'), self.batch)
+
+    def table(self) -> Path:
+        """The latency table that all searches share."""
+        path = self.folder / 'latency_table.json'
+        if not path.is_file():
+            print('measuring latencies', flush=True)
+            options = '--out', path, '--batch', self.batch
+            log = self.folder / 'latency_table.log'
+            call(log, 'analysis_tools/latency_table.py', self.args.config, *options)
+        return path
+
+    def search(self, strategy: str, seed: int) -> Path:
+        """Searches all budgets; gives the folder of the results."""
+        work_dir = self.folder / f'search_{strategy}_{seed}'
+        result = work_dir / 'sparsity_search'
+        if not (work_dir / 'done').is_file():
+            print(f'search: {strategy}, seed {seed}', flush=True)
+            call(
+                *(self.folder / f'search_{strategy}_{seed}.log', 'search.py', self.args.config),
+                *(self.args.checkpoint, '--work-dir', work_dir, '--strategy', strategy),
+                *('--seed', seed, '--budget', *self.args.budget),
+                *('--evaluations', self.args.evaluations, '--latency-table', self.table()),
+            )
+            (work_dir / 'done').touch()
+        return result
+
+    def tune(self, name: str, ratios: Any, seed: int) -> dict[str, float]:
+        """Finetunes at fixed ratios; gives the metrics."""
+        work_dir = self.folder / f'tune_{name}_{seed}'
+        result = work_dir / 'metrics.json'
+        if not result.is_file():
+            print(f'finetuning: {name}, seed {seed}: {ratios}', flush=True)
+            written = self.folder / 'ratios' / f'{name}_{seed}.json'
+            written.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(written, json.dumps(ratios))
+            resume = ['--resume'] if list(work_dir.glob('*.pth')) else []
+            call(
+                *(self.folder / f'tune_{name}_{seed}.log', 'train.py', self.args.tune_config),
+                *('--work-dir', work_dir, *resume, '--cfg-options'),
+                *(f'load_from={self.args.checkpoint}', f'randomness.seed={seed}'),
+                f'model.backbone.pruning_ratios={written}',
+            )
+            newest = max(work_dir.glob('*/vis_data/scalars.json'))
+            lines = [json.loads(line) for line in newest.read_text().splitlines()]
+            metrics = [line for line in lines if any('mAP' in key for key in line)][-1]
+            write_atomically(result, json.dumps(metrics))
+        return json.loads(result.read_text())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Runs everything; one row for each method and budget."""
+        costs = CostModel(self.shape, self.space, LatencyTable.read(self.table()))
+        dense = [[0.0] * pairs for pairs in self.space.num_pairs]
+        rows = [dict(budget='', method='dense', ratios=[dense] * len(self.args.seeds))]
+        searches = {
+            strategy: [self.search(strategy, seed) for seed in self.args.seeds]
+            for strategy in ('random', 'evolution')
+        }
+        for budget in self.budgets:
+            uniform = next(
+                candidate
+                for candidate in self.space.uniform()
+                if not budget.excess(costs.cost(candidate, budget.unit))
+            )
+            found = [[list(stage) for stage in uniform]] * len(self.args.seeds)
+            rows.append(dict(budget=str(budget), method='uniform', ratios=found))
+            for strategy, folders in searches.items():
+                name = f'best_{budget.slug}.json' if len(self.budgets) > 1 else 'best.json'
+                best = [json.loads((folder / name).read_text()) for folder in folders]
+                row = dict(budget=str(budget), method=strategy)
+                row['ratios'] = [item['pruning_ratios'] for item in best]
+                row['search'] = [item['score'] for item in best]
+                rows.append(row)
+        for number, row in enumerate(rows):
+            name = f'{row["method"]}_{max(0, number - 1) // 3}'
+            row['metrics'] = [
+                self.tune(name, ratios, seed)
+                for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
+            ]
+            row['macs'] = [costs.cost(_tuple(ratios), 'macs') for ratios in row['ratios']]
+        self.measure(rows)
+        return rows
+
+    def measure(self, rows: list[dict[str, Any]]) -> None:
+        """Measures all settings whole, side by side."""
+        settings = list(dict.fromkeys(_tuple(ratios) for row in rows for ratios in row['ratios']))
+        times = measure_whole(self.backbone, self.shape, settings, seconds=120)
+        measured = dict(zip(settings, times, strict=True))
+        dense = measured[_tuple(rows[0]['ratios'][0])]
+        for row in rows:
+            row['latency'] = [measured[_tuple(ratios)] / dense for ratios in row['ratios']]
+
+
+def _tuple(ratios: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(stage) for stage in ratios)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'
+
+
+def main() -> None:
+    """Prints and writes the table."""
+    args = parse_args()
+    preflight.check_work_dir(args.work_dir)
+    comparison = Comparison(args)
+    rows = comparison.rows()
+    write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))
+    lines = [
+        '| budget | method | box mAP | mask mAP | MACs | latency | score in the search |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for row in rows:
+        box, mask = (
+            spread([metrics[f'coco/{kind}_mAP'] for metrics in row['metrics']])
+            for kind in ('bbox', 'segm')
+        )
+        score = spread(row['search']) if 'search' in row else ''
+        lines.append(
+            f'| {row["budget"]} | {row["method"]} | {box} | {mask} | {spread(row["macs"])} | '
+            f'{spread(row["latency"])} | {score} |'
+        )
+    table = '\n'.join(lines)
+    write_atomically(comparison.folder / 'comparison.md', table + '\n')
+    print(table)
+
+
+if __name__ == '__main__':
+    run(main)

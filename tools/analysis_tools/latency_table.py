@@ -1,0 +1,101 @@
+"""Measures how long each part of a SparseViT takes here, for a search that runs elsewhere.
+
+Run it on the machine where the model will be deployed; name the file it writes as ``latency_table``
+of the search. No data and no weights are needed.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from tqdm import tqdm
+
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.search.backbone import backbone_shape, find_backbone, fixed_image_size
+from sparse_mm.engine.search.records import write_atomically
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.cost import CostModel, LatencyTable
+from sparse_mm.sparsity.space import CHOICES, Candidate, RatioSpace
+from sparse_mm.sparsity.timing import DTYPES, measure_table
+
+# Settings whose whole latency is compared with the table's sum, one ratio per stage.
+CHECKS = ((0.0, 0.0, 0.0, 0.0), (0.6, 0.0, 0.4, 0.0), (0.3, 0.3, 0.3, 0.3), (0.6, 0.6, 0.6, 0.6))
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument('--out', default='latency_table.json', help='file to write')
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='image size in pixels; by default the fixed size of the validation pipeline',
+    )
+    parser.add_argument('--batch', type=int, default=4, help='images (default: 4)')
+    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the backbone')
+    parser.add_argument('--choices', nargs='+', type=float, default=list(CHOICES), help='ratios')
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
+    )
+    parser.add_argument('--seconds', type=float, default=60, help='about how long (default: 60)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures, writes the table, and compares its sums with whole passes."""
+    args = parse_args()
+    cfg = load_config(args)
+    out = Path(args.out)
+    preflight.check_work_dir(str(out.parent))
+    if out.exists():
+        raise BadInputError(f'{args.out!r} exists; move it away or choose another with --out.')
+    if args.batch < 1 or args.seconds <= 0 or (args.shape and min(args.shape) < 1):
+        raise BadInputError('--batch and --shape must be at least 1, --seconds above 0.')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise BadInputError('--device asks for CUDA, and torch sees no such device; try cpu.')
+    image_size = tuple(args.shape) if args.shape else fixed_image_size(cfg, 'val')
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    backbone = find_backbone(MODELS.build(cfg.model)).to(args.device)
+    space = RatioSpace.build(backbone.depths, args.choices)
+    shape = backbone_shape(backbone, image_size, args.batch)
+
+    def candidate(ratios: Sequence[float]) -> Candidate:
+        return tuple(
+            (min(choices, key=lambda choice: abs(choice - ratio)),) * pairs
+            for ratio, choices, pairs in zip(ratios, space.choices, space.num_pairs, strict=True)
+        )
+
+    checks = [candidate((row * len(backbone.depths))[: len(backbone.depths)]) for row in CHECKS]
+    interval = 0.2 if os.isatty(2) else 10  # seconds; a log file needs fewer lines
+    with tqdm(desc='Measuring', mininterval=interval) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        measured = measure_table(
+            backbone, shape, space, args.dtype, args.seconds, progress=progress, checks=checks
+        )
+    write_atomically(out, measured.to_json())
+    table = LatencyTable.read(out)
+    costs = CostModel(shape, space, table)
+    print(f'{table.conditions}, {args.batch} x 3 x {image_size[0]} x {image_size[1]}')
+    print(f'{"ratios":50} whole  table (of dense)  table / whole')
+    for (_, whole), check in zip(table.checks, checks, strict=True):
+        total, dense = costs.ms(check), table.checks[0][1]
+        name = ' '.join(f'{list(stage)}' for stage in check)
+        print(
+            f'{name:50} {whole / dense:5.3f}  {total / costs.dense_ms:5.3f}  {total / whole:21.3f}'
+        )
+    print(f'written: {out}')
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,123 @@
+"""Searches the best pruning ratios of a model: ``python tools/search.py CONFIG CHECKPOINT``.
+
+Works for every config with a SparseViT backbone and a validation set: detection, segmentation, 3D,
+classification. The winner, ``sparsity_search/best.json`` in the work directory, is what
+``pruning_ratios`` of the backbone takes.
+"""
+
+import argparse
+from hashlib import sha256
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import (
+    add_config_options,
+    build_runner,
+    load_config,
+    run,
+    set_default_loader_options,
+)
+from sparse_mm.engine.search.settings import SearchSettings
+from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line; what is not given comes from the config's SparsitySearchHook."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument('checkpoint', help='weights, best adapted to sparsity')
+    parser.add_argument(
+        '--budget',
+        nargs='+',
+        help='latency=0.7 or macs=0.7 (of the dense backbone), ms=20, gmacs=116.5; a range is '
+        'latency=0.6..0.7; several give one winner each',
+    )
+    parser.add_argument('--metric', help="the score, of the config's evaluator: coco/bbox_mAP")
+    parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
+    parser.add_argument('--evaluations', type=int, help='settings to score for each budget')
+    parser.add_argument('--generations', type=int, help='the same, in populations')
+    parser.add_argument('--population', type=int, help='settings of a generation')
+    parser.add_argument('--parents', type=int, help='how many of the best have offspring')
+    parser.add_argument('--mutation', type=float, help='probability of changing a ratio')
+    parser.add_argument('--strategy', choices=['evolution', 'random'], help='how to search')
+    parser.add_argument('--seed', type=int, help='start of all random numbers')
+    parser.add_argument('--choices', nargs='+', type=float, help='ratios to choose from')
+    parser.add_argument('--stage-limits', nargs='+', type=float, help='largest ratio of each stage')
+    parser.add_argument('--num-images', type=int, help='validation images for a score')
+    parser.add_argument('--finalists', type=int, help='how many are scored again, on more images')
+    parser.add_argument('--final-images', type=int, help='on how many (default: all)')
+    parser.add_argument('--image-size', nargs=2, type=int, metavar=('H', 'W'), help='for costs')
+    parser.add_argument('--batch', type=int, help='images, for costs')
+    parser.add_argument('--dtype', help='of latencies: float32, float16, bfloat16')
+    parser.add_argument(
+        '--latency-table', help='JSON file of tools/analysis_tools/latency_table.py'
+    )
+    parser.add_argument('--latency-seconds', type=float, help='about how long to measure latencies')
+    return parser.parse_args()
+
+
+def read_settings(cfg: Config, args: argparse.Namespace) -> SearchSettings:
+    """Joins the settings of the config's SparsitySearchHook with the options."""
+    hooks = cfg.get('custom_hooks') or []
+    hook: Any = next((h for h in hooks if h['type'].endswith('SparsitySearchHook')), {})
+    settings = {key: hook[key] for key in hook if key not in ('type', 'at', 'by_epoch')}
+    names = signature(SearchSettings.build).parameters
+    given = {name: value for name, value in vars(args).items() if name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    if 'evaluations' in given or 'generations' in given:
+        settings.pop('evaluations', None)
+        settings.pop('generations', None)
+    settings.update(given)
+    settings.setdefault('budget', None)
+    settings.setdefault('metric', default_metric(cfg))
+    return SearchSettings.build(**settings)
+
+
+def default_metric(cfg: Config) -> str:
+    """The metric by which the config itself keeps its best checkpoint, or its task's usual one."""
+    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    usual = dict(
+        mmdet='coco/bbox_mAP',
+        mmseg='mIoU',
+        mmpretrain='accuracy/top1',
+        mmdet3d='NuScenes metric/pred_instances_3d_NuScenes/mAP',
+    )
+    named = save_best if isinstance(save_best, str) and save_best != 'auto' else None
+    return named or usual.get(cfg.get('default_scope', ''), '')
+
+
+def main() -> None:
+    """Checks everything that can be checked, then searches."""
+    args = parse_args()
+    cfg = load_config(args)
+    settings = read_settings(cfg, args)
+    # Phases of a training are not the search's; its own hooks would only refuse set ratios.
+    cfg.custom_hooks = []
+    cfg.load_from = None
+    set_default_loader_options(cfg, 'val')
+    preflight.check_device(cfg)
+    preflight.check_data(cfg, ('val',))
+    preflight.check_work_dir(cfg.work_dir)
+    weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
+    digest = sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().flatten().view(dtype=value.dtype).numpy().tobytes())
+    runner = build_runner(cfg)
+    preflight.check_checkpoint(args.checkpoint, runner.model, whole=True)
+    runner.load_checkpoint(args.checkpoint)
+    runner.logger.info(f'Loaded {args.checkpoint}')
+    folder = Path(cfg.work_dir) / FOLDER
+    search = SparsitySearch(runner, settings, folder, {'checkpoint': digest.hexdigest()})
+    search.prepare()
+    for line in summarise(search, search.run()):
+        print(line)
+
+
+if __name__ == '__main__':
+    run(main)
