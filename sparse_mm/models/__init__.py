@@ -1,3 +1,3 @@
-from sparse_mm.models.backbones import SparseViT
+from sparse_mm.models.backbones import SparseFormer, SparseViT
 
-__all__ = ['SparseViT']
+__all__ = ['SparseFormer', 'SparseViT']

@@ -233,7 +233,7 @@ class CostModel:
         Raises:
             BadInputError: They do not; the message names the range that can be reached.
         """
-        lowest, highest = (self.cost(c, budget.unit) for c in (space.most, space.least))
+        lowest, highest = sorted(self.cost(c, budget.unit) for c in (space.most, space.least))
         if budget.max < lowest or budget.min > highest:
             reachable = UNITS[budget.unit].format(f'{lowest:.4g} to {highest:.4g}')
             raise BadInputError(

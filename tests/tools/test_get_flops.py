@@ -2,7 +2,9 @@ import json
 import math
 
 import pytest
+import torch
 
+from sparse_mm.models import SparseViT
 from sparse_mm.sparsity.ratios import num_kept, parse_ratios
 from tests.conftest import ROOT
 
@@ -17,10 +19,15 @@ def count(tool_main, capsys, monkeypatch, *arguments):
 
 
 @pytest.fixture(scope='module')
-def tool_main():
+def tool():
     import runpy
 
-    return runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'))['main']
+    return runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'get_flops.py'))
+
+
+@pytest.fixture(scope='module')
+def tool_main(tool):
+    return tool['main']
 
 
 def by_hand(shape, batch, channels=96, ratios=None, depths=(2, 2, 6, 2), window=7):
@@ -78,6 +85,15 @@ def test_a_whole_model_is_counted(tool_main, capsys, monkeypatch):
     assert whole['macs'] > backbone['macs'] > 0
     assert whole['params'] > backbone['params'] > 0
     assert whole['type'] == 'MaskRCNN'
+
+
+def test_attention_is_counted_on_every_device(tool):
+    """A whole model is counted where it is; PyTorch's counter misses the CPU's fused attention."""
+    backbone = SparseViT(embed_dims=16, num_heads=(1, 2, 4, 8)).eval()
+    images = torch.zeros(1, 3, 56, 56)
+    on_cpu = tool['count_macs'](backbone, images)
+    assert on_cpu == tool['count_macs'](backbone.to('meta'), images.to('meta'))
+    assert on_cpu == by_hand((56, 56), 1, channels=16)
 
 
 def test_text_and_refusals(run_tool, tool_main, capsys, monkeypatch, refusal):

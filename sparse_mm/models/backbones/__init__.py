@@ -1,3 +1,4 @@
+from sparse_mm.models.backbones.sparse_former import SparseFormer
 from sparse_mm.models.backbones.sparse_vit import SparseViT
 
-__all__ = ['SparseViT']
+__all__ = ['SparseFormer', 'SparseViT']

@@ -7,7 +7,12 @@ import torch
 from mmengine.hooks import Hook
 
 from sparse_mm.engine.hooks import SparsitySearchHook
+from sparse_mm.engine.search.backbone import backbone_shape, find_backbone
+from sparse_mm.engine.search.settings import SearchSettings
+from sparse_mm.engine.search.sparsity_search import SparsitySearch
 from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.cost import LatencyTable
+from sparse_mm.sparsity.space import CHOICES
 from tests.engine.search.toy import toy_runner
 
 
@@ -107,7 +112,7 @@ def test_the_winner_travels_and_a_finished_search_is_not_repeated(tmp_path):
     runner.train()
     ratios = runner.model.inner['body'].pruning_ratios
     best = json.loads((tmp_path / 'sparsity_search/best.json').read_text())
-    assert ratios == [[0.0] * 0 + [r for r in s for _ in range(2)] for s in best['pruning_ratios']]
+    assert ratios == [[r for r in s for _ in range(2)] for s in best['pruning_ratios']]
     assert any(any(stage) for stage in ratios)
     state = (tmp_path / 'sparsity_search/state.json').read_bytes()
     again = toy_runner(tmp_path)
@@ -117,6 +122,53 @@ def test_the_winner_travels_and_a_finished_search_is_not_repeated(tmp_path):
     assert again.epoch == 7
     assert again.model.inner['body'].pruning_ratios == ratios
     assert (tmp_path / 'sparsity_search/state.json').read_bytes() == state
+
+
+def test_another_devices_table_decides(tmp_path):
+    """Its milliseconds are taken as they are, whatever this machine would measure."""
+    runner = toy_runner(tmp_path / 'run')
+    backbone = find_backbone(runner.model)
+    shape = backbone_shape(backbone, (48, 48), 4)
+    times = [{kept: kept * 1.0 for kept in map(stage.kept, CHOICES)} for stage in shape.stages]
+    pairs = [[t] * len(s.pair_sizes()) for t, s in zip(times, shape.stages, strict=True)]
+    table = LatencyTable(
+        shape.image_size,
+        shape.batch,
+        stem_ms=5.0,
+        stages=[dict(dense_ms=5.0, sparse_ms=8.0, pairs=own) for own in pairs],
+        windows=[stage.num_windows for stage in shape.stages],
+        channels=[stage.channels for stage in shape.stages],
+    )
+    path = tmp_path / 'table.json'
+    path.write_text(table.to_json())
+    settings = SearchSettings.build(
+        budget='ms=25..28',
+        metric='toy/likelihood',
+        evaluations=6,
+        population=3,
+        num_images=4,
+        finalists=1,
+        image_size=(48, 48),
+        latency_table=str(path),
+    )
+    search = SparsitySearch(runner, settings, tmp_path / 'search')
+    search.prepare()
+    (winner,) = search.run()
+    for record in search.records.all:
+        if record.role == 'population':
+            sparse = [8.0 if stage[-1] else 5.0 for stage in record.ratios]
+            kept = [
+                shape.stages[i].kept(ratio)
+                for i, stage in enumerate(record.ratios)
+                for ratio in stage
+            ]
+            expected = 5 + sum(sparse) + sum(kept)
+            assert search.costs.ms(record.ratios) == pytest.approx(expected)
+            assert 25 <= expected <= 28
+    best = json.loads((tmp_path / 'search' / 'best.json').read_text())
+    assert best['pruning_ratios'] == [list(stage) for stage in winner.ratios]
+    assert 25 <= best['ms'] <= 28
+    assert 'measured_latency' not in best  # measured here, it would say nothing about there
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""SparseFormer: a few latent tokens that look where they want, instead of a grid of patches."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import trunc_normal_
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.sparse_former_unit import SparseFormerUnit
+from sparse_mm.models.layers.adaptive_mixing import DECODERS
+from sparse_mm.models.layers.image_features import IMAGE_FEATURES
+from sparse_mm.models.layers.rois import grid_rois
+
+ARCHS: dict[str, dict[str, Any]] = {
+    'tiny': dict(num_tokens=49, dims=(256, 512), depth=8, drop_path_rate=0.2),
+    'small': dict(num_tokens=64, dims=(320, 640), depth=8, drop_path_rate=0.3),
+    'base': dict(num_tokens=81, dims=(384, 768), depth=10, drop_path_rate=0.4),
+}
+OUT_TYPES = ('pooled', 'tokens')
+
+
+@MODELS.register_module()
+class SparseFormer(BaseModule):
+    """Sparse visual recognition via limited latent tokens.
+
+    Source of the method: SparseFormer (Gao et al., ICLR 2024, https://arxiv.org/abs/2304.03768). A
+    token is an embedding and a RoI, a box over the image. The narrow focusing transformer, one unit
+    run several times, moves the RoIs and reads image features at points in them; the wide cortex
+    transformer, whose first unit looks at the image once more, works on the tokens alone. The
+    computation depends on the number of tokens, hardly on the size of the image.
+
+    Args:
+        arch: ``'tiny'``, ``'small'`` or ``'base'``; or a dict with ``num_tokens``, ``dims`` (width
+            of focusing and of cortex transformer), ``depth`` (units of the cortex transformer) and
+            ``drop_path_rate``. Defaults to 'tiny'.
+        num_tokens: Overrides the arch's number of tokens; any number. Defaults to None.
+        focusing_repeats: How often the focusing unit runs; 0 leaves it out. Defaults to 4.
+        num_points: Points that a token samples each time; any number. Defaults to 36.
+        image_features: What is sampled: ``'early_conv'``, ``'vit_embed'`` (patches of 8 pixels),
+            ``'resnet_c2'`` or ``'rgb'``. Defaults to 'early_conv'.
+        decoding: How samples become a token's update: ``'adaptive'``, ``'static'`` (mixing) or
+            ``'linear'``. Defaults to 'adaptive'.
+        num_heads: Attention heads, of whatever width. Defaults to 64.
+        mlp_ratio: Hidden channels of an FFN over its channels. Defaults to 4.
+        drop_path_rate: Overrides the arch's stochastic depth of the last unit, rising from 0 at the
+            first. Defaults to None.
+        out_type: ``'pooled'``: one vector per image, for classification heads; ``'tokens'``:
+            tokens, RoIs and the feature map, for dense heads. Defaults to 'pooled'.
+        with_cp: Whether to save memory in training by computing each unit again in the backward
+            pass. Defaults to False.
+        init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
+            to None.
+
+    Raises:
+        BadInputError: A name is unknown, a number is below 1, or a width is not divisible by the
+            heads.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'tiny',
+        num_tokens: int | None = None,
+        focusing_repeats: int = 4,
+        num_points: int = 36,
+        image_features: str = 'early_conv',
+        decoding: str = 'adaptive',
+        num_heads: int = 64,
+        mlp_ratio: float = 4,
+        drop_path_rate: float | None = None,
+        out_type: str = 'pooled',
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        settings = _read_arch(arch)
+        if num_tokens is not None:
+            settings['num_tokens'] = num_tokens
+        if drop_path_rate is not None:
+            settings['drop_path_rate'] = drop_path_rate
+        _check(settings, focusing_repeats, num_points, num_heads)
+        for name, value, known in (
+            ('image_features', image_features, IMAGE_FEATURES),
+            ('decoding', decoding, DECODERS),
+            ('out_type', out_type, OUT_TYPES),
+        ):
+            if value not in known:
+                raise BadInputError(f'{name} must be one of {", ".join(known)}, not {value!r}.')
+        self.out_type = out_type
+        narrow, wide = settings['dims']
+        count = settings['num_tokens']
+        self.stem: Any = IMAGE_FEATURES[image_features]()
+
+        first = narrow if focusing_repeats else wide
+        self.token_embedding = nn.Parameter(torch.empty(count, first))
+        self.token_rois = nn.Parameter(torch.empty(count, 4))
+        depth = settings['depth']
+        rates = torch.linspace(0, settings['drop_path_rate'], focusing_repeats + depth).tolist()
+        unit: dict[str, Any] = dict(
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            channels=self.stem.channels,
+            num_points=num_points,
+            decoding=decoding,
+            with_cp=with_cp,
+        )
+        self.focusing: SparseFormerUnit | None = None
+        self.transition: nn.Sequential | None = None
+        if focusing_repeats:
+            self.focusing = SparseFormerUnit(
+                narrow, drop_path_rates=rates[:focusing_repeats], looks=True, **unit
+            )
+            self.transition = nn.Sequential(nn.Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
+        self.cortex = nn.ModuleList(
+            SparseFormerUnit(wide, drop_path_rates=[rate], looks=i == 0, **unit)
+            for i, rate in enumerate(rates[focusing_repeats:])
+        )
+        self.norm = nn.LayerNorm(wide, eps=1e-6)
+        self.num_features = wide
+
+    def init_weights(self) -> None:
+        """Starts from the checkpoint of ``init_cfg``, or from scratch as the paper does."""
+        if self.init_cfg is not None:
+            super().init_weights()
+            return
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if module is not self and hasattr(module, 'init_weights'):
+                module.init_weights()
+        trunc_normal_(self.token_embedding, std=1.0)
+        with torch.no_grad():
+            self.token_rois.copy_(grid_rois(len(self.token_rois)))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Computes features.
+
+        Args:
+            images: ``(B, 3, H, W)``; any size.
+
+        Returns:
+            With ``out_type='pooled'`` one ``(B, C)``. With ``'tokens'`` the tokens ``(B, N, C)``,
+            normalised; their RoIs ``(B, N, 4)`` as (x1, y1, x2, y2) in [0, 1] of the image; and the
+            feature map ``(B, C', H', W')`` that they were read from.
+
+        Raises:
+            BadInputError: The images are smaller than the stride of the feature map.
+        """
+        if min(images.shape[-2:]) < self.stem.stride:
+            raise BadInputError(
+                f'An image of {tuple(images.shape[-2:])} pixels is smaller than the stride '
+                f'{self.stem.stride} of the image features.'
+            )
+        features = self.stem(images)  # (B, C', H', W')
+        tokens, rois = (
+            start.repeat(len(images), 1, 1) for start in (self.token_embedding, self.token_rois)
+        )  # (B, N, narrow), (B, N, 4)
+        if self.focusing is not None and self.transition is not None:
+            tokens, rois = self.focusing(tokens, rois, features)
+            tokens = self.transition(tokens)  # (B, N, wide)
+        for unit in self.cortex:
+            tokens, rois = unit(tokens, rois, features)
+        if self.out_type == 'pooled':
+            return (self.norm(tokens.mean(dim=1)),)
+        return self.norm(tokens), rois, features
+
+
+def _read_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise BadInputError(f'arch must be one of {", ".join(ARCHS)} or a dict, not {arch!r}.')
+        return dict(ARCHS[arch])
+    needed = set(ARCHS['tiny'])
+    if set(arch) != needed:
+        raise BadInputError(
+            f'arch as a dict needs exactly {", ".join(sorted(needed))}, not '
+            f'{", ".join(sorted(arch)) or "nothing"}.'
+        )
+    return dict(arch)
+
+
+def _check(settings: dict[str, Any], repeats: int, num_points: int, num_heads: int) -> None:
+    numbers = dict(
+        num_tokens=settings['num_tokens'],
+        depth=settings['depth'],
+        num_points=num_points,
+        num_heads=num_heads,
+    )
+    for name, number in numbers.items():
+        if number < 1:
+            raise BadInputError(f'{name} must be at least 1, not {number}.')
+    if repeats < 0:
+        raise BadInputError(f'focusing_repeats must not be negative, but is {repeats}.')
+    for width in settings['dims'] if repeats else settings['dims'][1:]:
+        if width % num_heads:
+            raise BadInputError(
+                f'The width {width} is not divisible by {num_heads} heads; set num_heads.'
+            )

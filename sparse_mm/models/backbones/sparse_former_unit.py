@@ -1,0 +1,150 @@
+"""A unit of SparseFormer: attention among tokens, a look at the image, an FFN."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sparse_mm.models.layers.adaptive_mixing import DECODERS
+from sparse_mm.models.layers.rois import (
+    adjust_rois,
+    grid_offsets,
+    sample_features,
+    sampling_points,
+)
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth: drops ``(B, N, C)`` for whole images, and scales the others up."""
+    if not training or rate == 0:
+        return x
+    kept = torch.rand(len(x), 1, 1, device=x.device) >= rate
+    return x * (kept / (1 - rate)).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Attention of all tokens to all tokens.
+
+    Args:
+        dim: Channels of a token.
+        num_heads: Heads.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(B, N, dim)`` -> ``(B, N, dim)``."""
+        batch, count, dim = tokens.shape
+        qkv = self.qkv(tokens).view(batch, count, 3, self.num_heads, dim // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, dim / heads) each
+        x = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
+
+
+class RoISampler(nn.Module):
+    """Moves the tokens' RoIs and tells where in them to look (SparseFormer, section 3.2).
+
+    Args:
+        dim: Channels of a token.
+        num_points: Points ``P`` that each token samples.
+    """
+
+    def __init__(self, dim: int, num_points: int) -> None:
+        super().__init__()
+        self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.adjust = nn.Linear(dim, 4, bias=False)
+        self.offset_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.offset = nn.Linear(dim, 2 * num_points, bias=False)
+        self.offset_bias = nn.Parameter(torch.empty(num_points, 2))
+
+    def init_weights(self) -> None:
+        """Starts with RoIs that stay where they are, and a grid of points in each."""
+        for norm in (self.adjust_norm, self.offset_norm):
+            nn.init.constant_(norm.weight, norm.weight.numel() ** -0.5)
+        nn.init.zeros_(self.adjust.weight)
+        with torch.no_grad():
+            self.offset_bias.copy_(grid_offsets(len(self.offset_bias)))
+
+    def points(self, tokens: Tensor, rois: Tensor) -> Tensor:
+        """Where ``(B, N, dim)`` tokens look in their ``(B, N, 4)`` RoIs: ``(B, N, P, 2)``."""
+        offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, 2))
+        return sampling_points(rois, offsets.float() + self.offset_bias)
+
+
+class SparseFormerUnit(nn.Module):
+    """One unit, run as often as there are rates of stochastic depth, with shared weights.
+
+    Args:
+        dim: Channels of a token.
+        num_heads: Attention heads.
+        mlp_ratio: Hidden channels of the FFN over ``dim``.
+        drop_path_rates: Stochastic depth of each run.
+        looks: Whether the unit adjusts RoIs and samples the image.
+        channels: Channels of the image features.
+        num_points: Points that a token samples.
+        decoding: Name of the decoder of the samples.
+        with_cp: Whether to compute each run again in the backward pass.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float,
+        drop_path_rates: Sequence[float],
+        looks: bool,
+        channels: int,
+        num_points: int,
+        decoding: str,
+        with_cp: bool,
+    ) -> None:
+        super().__init__()
+        self.drop_path_rates = tuple(drop_path_rates)
+        self.with_cp = with_cp
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = SelfAttention(dim, num_heads)
+        self.sampler = RoISampler(dim, num_points) if looks else None
+        self.mixing = DECODERS[decoding](dim, channels, num_points) if looks else None
+        hidden = int(mlp_ratio * dim)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.ffn = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+    def forward(self, tokens: Tensor, rois: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs the unit.
+
+        Args:
+            tokens: ``(B, N, dim)``.
+            rois: ``(B, N, 4)``.
+            features: ``(B, C, H, W)`` of the image.
+
+        Returns:
+            The tokens and RoIs.
+        """
+        for rate in self.drop_path_rates:
+            if self.with_cp and torch.is_grad_enabled():
+                tokens, rois = checkpoint(
+                    self._run, tokens, rois, features, rate, use_reentrant=False
+                )
+            else:
+                tokens, rois = self._run(tokens, rois, features, rate)
+        return tokens, rois
+
+    def _run(
+        self, tokens: Tensor, rois: Tensor, features: Tensor, rate: float
+    ) -> tuple[Tensor, Tensor]:
+        def drop(x: Tensor) -> Tensor:
+            return drop_path(x, rate, self.training)
+
+        tokens = tokens + drop(self.attn(self.norm1(tokens)))
+        if self.sampler is not None and self.mixing is not None:
+            deltas = self.sampler.adjust(self.sampler.adjust_norm(tokens))
+            rois = adjust_rois(rois, drop(deltas))
+            sampled = sample_features(features, self.sampler.points(tokens, rois))  # (B, N, P, C)
+            tokens = tokens + drop(self.mixing(sampled, tokens))
+        return tokens + drop(self.ffn(self.norm2(tokens))), rois

@@ -1,0 +1,141 @@
+"""Shallow feature maps for latent tokens to sample from (SparseFormer, section 3.1 and table 5)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPSILON = 1e-7
+
+
+def normalise_channels(x: Tensor) -> Tensor:
+    """Normalises ``(B, C, H, W)`` over its channels, in float32, without learnt scale or shift."""
+    variance, mean = torch.var_mean(x.float(), dim=1, keepdim=True)
+    return (x - mean) * (variance + EPSILON).rsqrt()
+
+
+class EarlyConvolution(nn.Module):
+    """A convolution with stride 2, ReLU, max-pooling: 1/4 of the image's size.
+
+    Args:
+        channels: Channels of the map.
+    """
+
+    stride = 4
+
+    def __init__(self, channels: int = 96) -> None:
+        super().__init__()
+        self.channels = channels
+        self.conv = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3)
+
+    def init_weights(self) -> None:
+        """He's initialisation."""
+        nn.init.kaiming_normal_(self.conv.weight, mode='fan_out', nonlinearity='relu')
+        _zero_bias(self.conv)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
+        x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
+        return normalise_channels(x)
+
+
+class PatchFeatures(nn.Module):
+    """The patch embedding of a Vision Transformer.
+
+    Args:
+        channels: Channels of the map.
+        patch_size: Side of a patch in pixels.
+    """
+
+    def __init__(self, channels: int = 96, patch_size: int = 8) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, patch_size
+        self.conv = nn.Conv2d(3, channels, kernel_size=patch_size, stride=patch_size)
+
+    def init_weights(self) -> None:
+        """Xavier's initialisation of the patches as vectors."""
+        nn.init.xavier_uniform_(self.conv.weight.flatten(1))
+        _zero_bias(self.conv)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` -> ``(B, channels, H / 8, W / 8)``."""
+        return normalise_channels(self.conv(images))
+
+
+class RGBFeatures(nn.Module):
+    """The image itself."""
+
+    channels, stride = 3, 1
+
+    def init_weights(self) -> None:
+        """Nothing is learnt."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Gives the images as they are."""
+        return images
+
+
+def _zero_bias(conv: nn.Conv2d) -> None:
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
+def _convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, side, stride, padding=side // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+
+class Bottleneck(nn.Module):
+    """The residual block of ResNet-50 (He et al., CVPR 2016).
+
+    Args:
+        inputs: Channels that come in.
+        width: Channels inside.
+    """
+
+    def __init__(self, inputs: int, width: int = 64) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.reduce = _convolution(inputs, width, 1)
+        self.convolve = _convolution(width, width, 3)
+        self.expand = _convolution(width, outputs, 1)
+        self.shortcut = _convolution(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` -> ``(B, 4 * width, H, W)``."""
+        inner = self.expand(F.relu(self.convolve(F.relu(self.reduce(x)))))
+        return F.relu(inner + self.shortcut(x))
+
+
+class ResNetC2(nn.Module):
+    """The first convolution and the first stage of ResNet-50, projected to fewer channels.
+
+    Args:
+        channels: Channels of the map.
+    """
+
+    stride = 4
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.channels = channels
+        self.conv = _convolution(3, 64, 7, stride=2)
+        self.blocks = nn.Sequential(Bottleneck(64), Bottleneck(256), Bottleneck(256))
+        self.project = nn.Conv2d(256, channels, 1)
+
+    def init_weights(self) -> None:
+        """He's initialisation."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
+        x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
+        return normalise_channels(self.project(self.blocks(x)))
+
+
+IMAGE_FEATURES: dict[str, Callable[[], nn.Module]] = dict(
+    early_conv=EarlyConvolution, vit_embed=PatchFeatures, resnet_c2=ResNetC2, rgb=RGBFeatures
+)
