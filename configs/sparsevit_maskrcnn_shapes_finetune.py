@@ -5,7 +5,7 @@ _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
 max_epochs = 1
 train_cfg = dict(max_epochs=max_epochs)
-train_dataloader = dict(dataset=dict(indices=300))
+train_dataloader = dict(dataset=dict(indices=200))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].end = max_epochs

@@ -25,6 +25,10 @@ DATASET_HINTS = {
         'folder with the environment variable COCO_ROOT or --cfg-options data_root=FOLDER. '
         'configs/sparsevit_maskrcnn_shapes.py needs no data set'
     ),
+    'ImageNet': (
+        'ImageNet is expected as train/ and val/ with a folder for each class, in one folder; name '
+        'that folder with the environment variable IMAGENET_ROOT or --cfg-options data_root=FOLDER'
+    ),
 }
 
 
@@ -58,6 +62,8 @@ def _check_dataset(dataset: ConfigDict, split: str) -> None:
     root = dataset.get('data_root') or ''
     kind = str(dataset['type']).split('.')[-1]
     needed = [dataset.get('ann_file') or '', *_prefixes(dataset.get('data_prefix'))]
+    if kind == 'ImageNet' and not any(needed):
+        needed = [dataset.get('split') or '']  # mmpretrain's folder of that name
     # Without any path of its own a data set reads its root.
     paths = [Path(root, path) for path in needed if path] or [Path(root)]
     for path in paths:

@@ -94,6 +94,58 @@ def random_images(shape: BackboneShape, device: torch.device) -> Tensor:
     return torch.randn(shape.batch, 3, *shape.image_size, generator=generator).to(device)
 
 
+def time_in_turns(
+    runs: Sequence[Callable[[], Any]],
+    device: torch.device,
+    seconds: float = 20.0,
+    repeats: tuple[int, int] = (5, 300),
+) -> list[list[float]]:
+    """Times several functions in turns, in another order every round.
+
+    Args:
+        runs: What to time.
+        device: Where it computes.
+        seconds: About how long to measure in all.
+        repeats: The least and the most rounds.
+
+    Returns:
+        For each function its milliseconds, round by round; a round in which the machine was slower
+        than usual is scaled down, as a whole, to the usual.
+    """
+    watch = Stopwatch(device)
+    order = list(range(len(runs)))
+    rng = Random(0)
+
+    def run_round() -> list[float]:
+        marks: list[Any] = [None] * len(runs)
+        rng.shuffle(order)
+        for index in order:
+            start = watch.mark()
+            runs[index]()
+            marks[index] = start, watch.mark()
+        watch.wait()
+        return [watch.milliseconds(*pair) for pair in marks]
+
+    rounds = [run_round() for _ in range(_count_rounds(run_round, watch, seconds, repeats))]
+    usual = median(sum(times) for times in rounds)
+    return [[times[i] * usual / sum(times) for times in rounds] for i in range(len(runs))]
+
+
+def _count_rounds(
+    run_round: Callable[[], Any], watch: Stopwatch, seconds: float, repeats: tuple[int, int]
+) -> int:
+    """Warms up, and tells how many rounds the time allows."""
+    run_round()  # builds caches
+    began = time.perf_counter()
+    run_round()
+    least, most = repeats
+    count = min(max(int(seconds / (time.perf_counter() - began)), least), most)
+    # On CUDA, clocks and caches settle over a longer warm-up.
+    for _ in range(count // 2 if watch.cuda else 0):
+        run_round()
+    return count
+
+
 def measure_whole(
     backbone: nn.Module,
     shape: BackboneShape,
@@ -115,12 +167,17 @@ def measure_whole(
     Returns:
         Interquartile means in milliseconds, one for each setting.
     """
-    parts = [('backbone', backbone)]
-    rounds = _time_rounds(backbone, shape, settings, parts, dtype, seconds, repeats)
-    return [
-        interquartile_mean([passes[i]['backbone'] for passes in rounds])
-        for i in range(len(settings))
-    ]
+    device = next(backbone.parameters()).device
+    images = random_images(shape, device)
+
+    def run(setting: Any) -> None:
+        backbone.set_pruning_ratios(setting)  # type: ignore[operator]
+        backbone(images)
+
+    with _for_timing(backbone), autocast(device, dtype):
+        runs = [partial(run, setting) for setting in settings]
+        times = time_in_turns(runs, device, seconds, repeats)
+    return [interquartile_mean(values) for values in times]
 
 
 def measure_table(
@@ -256,14 +313,7 @@ def _time_rounds(
     rounds = []
     try:
         with _for_timing(backbone):
-            run_round()  # builds caches
-            began = time.perf_counter()
-            run_round()
-            least, most = repeats
-            count = min(max(int(seconds / (time.perf_counter() - began)), least), most)
-            # On CUDA, clocks and caches settle over a longer warm-up.
-            for _ in range(count // 2 if watch.cuda else 0):
-                run_round()
+            count = _count_rounds(run_round, watch, seconds, repeats)
             for done in range(1, count + 1):
                 rounds.append(run_round())
                 if progress is not None:

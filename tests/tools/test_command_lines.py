@@ -176,6 +176,21 @@ def test_checkpoints_of_other_models_are_refused(trained, run_tool, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_demo_closes_with_five_lines(run_tool, tmp_path):
+    search = [f'custom_hooks.1.{name}' for name in ('evaluations=3', 'population=3')]
+    search += ['custom_hooks.1.budget.max=0.97', 'custom_hooks.1.latency_seconds=2']
+    options = [*TINY, *search, f'data_root={tmp_path}/data']
+    result = run_tool('demo.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    lines = result.stdout.strip().splitlines()[-5:]
+    names = ['dense', 'winner', 'kept', 'latency', 'files']
+    assert [line.split(':')[0] for line in lines] == names
+    best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
+    assert f'{best["measured_latency"]:.2f} of the dense backbone' in lines[3]
+    assert (tmp_path / 'run' / 'sparsity_search' / 'pareto.png').is_file()
+    assert list((tmp_path / 'run' / 'pictures').glob('*.jpg'))
+
+
+@pytest.mark.slow
 def test_two_processes_train_together(run_tool, tmp_path):
     result = subprocess.run(
         [

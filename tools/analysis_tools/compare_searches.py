@@ -100,12 +100,13 @@ class Comparison:
             (work_dir / 'done').touch()
         return result
 
-    def tune(self, name: str, ratios: Any, seed: int) -> dict[str, float]:
-        """Finetunes at fixed ratios; gives the metrics."""
+    def tune(self, ratios: Any, seed: int) -> dict[str, float]:
+        """Finetunes at fixed ratios; gives the metrics. Methods that agree share a run."""
+        name = '_'.join('-'.join(f'{100 * ratio:.0f}' for ratio in stage) for stage in ratios)
         work_dir = self.folder / f'tune_{name}_{seed}'
         result = work_dir / 'metrics.json'
         if not result.is_file():
-            print(f'finetuning: {name}, seed {seed}: {ratios}', flush=True)
+            print(f'finetuning: {ratios}, seed {seed}', flush=True)
             written = self.folder / 'ratios' / f'{name}_{seed}.json'
             written.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(written, json.dumps(ratios))
@@ -146,10 +147,9 @@ class Comparison:
                 row['ratios'] = [item['pruning_ratios'] for item in best]
                 row['search'] = [item['score'] for item in best]
                 rows.append(row)
-        for number, row in enumerate(rows):
-            name = f'{row["method"]}_{max(0, number - 1) // 3}'
+        for row in rows:
             row['metrics'] = [
-                self.tune(name, ratios, seed)
+                self.tune(ratios, seed)
                 for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
             ]
             row['macs'] = [costs.cost(_tuple(ratios), 'macs') for ratios in row['ratios']]

@@ -64,6 +64,13 @@ class SparsityAdaptationHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsityAdaptationHook would change "
                 'them in every iteration; leave one of the two out.'
             )
+        if self.end is not None:
+            length = runner.max_epochs if self.by_epoch else runner.max_iters
+            if self.end > length:
+                raise BadInputError(
+                    f'SparsityAdaptationHook ends at {self.end}, but the training ends at {length} '
+                    '(by_epoch=False counts iterations).'
+                )
         self.space = RatioSpace.build(self.backbone.depths, self.choices, self.stage_limits)
 
     def before_train_iter(

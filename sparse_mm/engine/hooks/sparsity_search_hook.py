@@ -20,7 +20,8 @@ class SparsitySearchHook(Hook):
     When training reaches ``at``, the best ratios within the budget are searched on the weights as
     they are then, and set; what is left of the training finetunes with them. They travel with the
     checkpoints. Of several budgets, each gets a winner, and the first one's is finetuned. Results
-    lie in ``sparsity_search/`` of the work directory; a killed search goes on where it was.
+    lie in ``sparsity_search/`` of the work directory; a killed search goes on where it was. What is
+    scored is the model that trains, not an average of its weights (EMA).
 
     Args:
         at: Epoch (from 0), or iteration where ``by_epoch=False``, before which to search.
@@ -56,7 +57,8 @@ class SparsitySearchHook(Hook):
         length = runner.max_epochs if self.by_epoch else runner.max_iters
         if self.at >= length:
             raise BadInputError(
-                f'SparsitySearchHook searches at {self.at}, but the training ends at {length}.'
+                f'SparsitySearchHook searches at {self.at}, but the training ends at {length} '
+                '(by_epoch=False counts iterations).'
             )
         if self._now(runner) <= self.at:
             self.search = SparsitySearch(runner, self.settings, Path(runner.work_dir) / FOLDER)
@@ -81,6 +83,7 @@ class SparsitySearchHook(Hook):
         for line in summarise(self.search, winners):
             runner.logger.info(line)
         self.search.backbone.set_pruning_ratios(winners[0].ratios)
+        runner.logger.info(f'The winner for {self.settings.budgets[0]} is finetuned from here on.')
         self.search = None
 
     def _now(self, runner: Runner) -> int:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,13 @@ FORMAT = 'sparse_mm search, version 1'
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replaces a file in one step: a kill leaves the old or the new one, never half of it."""
     data = content.encode() if isinstance(content, str) else content
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+    # One name for each process: several may write, each its own.
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    with temporary.open('wb') as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(file.name, path)
+    os.replace(temporary, path)
 
 
 def on_main_process(work: Callable[[], T]) -> T:

@@ -281,6 +281,11 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
             costs += f' (measured whole: {described["measured_latency"]:.3f})'
         ratios = [list(stage) for stage in record.ratios]
         lines.append(f'{budget}: {search.settings.metric} {record.score:.4f}, {costs}, {ratios}')
+        if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
+            lines.append(
+                'measured whole, this winner is more than 10 % slower than the sum of its parts: '
+                'measure longer (latency_seconds), on a quieter machine'
+            )
     device = device_of(search.backbone)
     lines.append(f'costs of {search.report.describe(winners[0])["costs_of"]} on {device}')
     lines.append(f'results: {search.folder}/best.json, history.csv, pareto.png')

@@ -1,5 +1,6 @@
 """The search inside a training: what it leaves, and that it disturbs nothing."""
 
+import csv
 import json
 
 import pytest
@@ -115,6 +116,13 @@ def test_the_winner_travels_and_a_finished_search_is_not_repeated(tmp_path):
     assert ratios == [[r for r in s for _ in range(2)] for s in best['pruning_ratios']]
     assert any(any(stage) for stage in ratios)
     state = (tmp_path / 'sparsity_search/state.json').read_bytes()
+    scalars = next(tmp_path.glob('*/vis_data/scalars.json')).read_text()
+    assert scalars.count('search/score') == len(json.loads(state)['records'])
+    with (tmp_path / 'sparsity_search/history.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row['role'] for row in rows[:2]] == ['dense', 'uniform']
+    assert len({row['pruning_ratios'] for row in rows if row['role'] == 'population'}) == 12
+    assert json.loads(rows[5]['pruning_ratios']) == json.loads(state)['records'][5]['ratios']
     again = toy_runner(tmp_path)
     again._resume = True
     again.cfg.train_cfg.max_epochs = again.train_loop._max_epochs = 7
