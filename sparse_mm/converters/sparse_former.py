@@ -1,45 +1,39 @@
 """The authors' SparseFormer checkpoints -> ours.
 
-Two forms of the first version are told apart by their keys: the training code's (``token_roi``,
-``head.norm``) and the library's (``initial_roi``, ``norm1``).
+Three forms are told apart by their keys: the first version by the training code (``token_roi``,
+``head.norm``) and by the library (``initial_roi``, ``norm1``), and the library's bootstrapped
+models (``cls_embedding``).
 """
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sparse_mm.checkpoints import first_few
 from sparse_mm.errors import BadInputError
 
-# Names of whole modules and of the parts of a unit: theirs (a pattern) -> ours.
-TRAINING_CODE = {
+# Patterns of their names, whole, and our names for them; the first that fits is taken.
+Rules = dict[str, str]
+
+STEM_AND_TOKENS: Rules = {
     r'feat_extractor\.conv1\.(.*)': r'stem.conv.\1',
     r'(?:token|initial)_embedding\.weight': 'token_embedding',
     r'(?:token|initial)_roi\.weight': 'token_rois',
-    r'layers\.1\.(.*)': r'transition.\1',
-    r'head\.norm\.(.*)': r'norm.\1',
-    r'head\.classifier\.(.*)': r'head.fc.\1',
-    r'norm\.(.*)': r'norm.\1',
-    r'proj\.(.*)': r'head.fc.\1',
+    r'(?:head\.)?norm\.(.*)': r'norm.\1',
+    r'(?:head\.classifier|proj)\.(.*)': r'head.fc.\1',
 }
-UNIT = {
-    r'ln_attn\.(.*)': r'norm1.\1',
-    r'norm1\.(.*)': r'norm1.\1',
-    r'attn\.in_proj_(weight|bias)': r'attn.qkv.\1',
+BLOCK: Rules = {
+    r'(?:ln_attn|norm1)\.(.*)': r'norm1.\1',
+    r'attn\.in_proj_(.*)': r'attn.qkv.\1',
     r'attn\.out_proj\.(.*)': r'attn.proj.\1',
-    r'attn\.(qkv|proj)\.(.*)': r'attn.\1.\2',
-    r'ffn\.0\.(.*)': r'norm2.\1',
-    r'ffn\.1\.(.*)': r'ffn.0.\1',
-    r'ffn\.3\.(.*)': r'ffn.2.\1',
-    r'norm2\.(.*)': r'norm2.\1',
-    r'mlp\.fc1\.(.*)': r'ffn.0.\1',
-    r'mlp\.fc2\.(.*)': r'ffn.2.\1',
-    r'roi_adjust_module\.0\.(.*)': r'sampler.adjust_norm.\1',
-    r'roi_adjust_module\.1\.(.*)': r'sampler.adjust.\1',
-    r'roi_offset_module\.0\.(.*)': r'sampler.offset_norm.\1',
-    r'roi_offset_module\.1\.(.*)': r'sampler.offset.\1',
-    r'roi_offset_bias': r'sampler.offset_bias',
+    r'attn\.(.*)': r'attn.\1',
+    r'(?:ffn\.0|norm2)\.(.*)': r'norm2.\1',
+    r'(?:ffn\.1|mlp\.fc1)\.(.*)': r'ffn.0.\1',
+    r'(?:ffn\.3|mlp\.fc2)\.(.*)': r'ffn.2.\1',
+}
+MIXING: Rules = {
     r'adaptive_mixing\.parameter_generator\.0\.(.*)': r'mixing.norm.\1',
     r'adaptive_mixing\.parameter_generator\.1\.(.*)': r'mixing.reduce.\1',
     r'adaptive_mixing\.parameter_generator\.2\.(.*)': r'mixing.generate.\1',
@@ -47,24 +41,60 @@ UNIT = {
     r'adaptive_mixing\.s_beta': r'mixing.point_bias',
     r'adaptive_mixing\.(?:tuo|out)_proj\.(.*)': r'mixing.project.\1',
 }
+FIRST_VERSION: Rules = {
+    **BLOCK,
+    **MIXING,
+    r'roi_adjust_module\.0\.(.*)': r'sampler.adjust_norm.\1',
+    r'roi_adjust_module\.1\.(.*)': r'sampler.adjust.\1',
+    r'roi_offset_module\.0\.(.*)': r'sampler.offset_norm.\1',
+    r'roi_offset_module\.1\.(.*)': r'sampler.offset.\1',
+    r'roi_offset_bias': r'sampler.offset_bias',
+}
+LOOK: Rules = {
+    **MIXING,
+    r'roi_offset_module\.0\.(.*)': r'offset_norm.\1',
+    r'roi_offset_module\.1\.(.*)': r'offset.\1',
+    r'roi_offset_bias': r'offset_bias',
+    r'pe_transition\.0\.(.*)': r'position_norm.\1',
+    r'pe_transition\.1\.(.*)': r'position.\1',
+}
+FOCUSING: Rules = {
+    **{pattern: f'look.{new}' for pattern, new in LOOK.items()},
+    **{pattern: f'block.{new}' for pattern, new in BLOCK.items()},
+    r'stage_embedding\.weight': 'stage_embedding',
+    r'roi_adjust_module\.0\.(.*)': r'adjust_norm.\1',
+    r'roi_adjust_module\.1\.(.*)': r'adjust.0.\1',
+    r'roi_adjust_module\.3\.(.*)': r'adjust.2.\1',
+}
 
 
-def convert_sparse_former(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+class Converted(NamedTuple):
+    """A checkpoint by our names.
+
+    Attributes:
+        backbone: ``'SparseFormer'`` or ``'BootstrappedSparseFormer'``.
+        weights: The backbone's without a prefix, the classifier's as ``head.fc``.
+    """
+
+    backbone: str
+    weights: dict[str, Tensor]
+
+
+def convert_sparse_former(weights: Mapping[str, Tensor]) -> Converted:
     """Renames the weights of an authors' checkpoint.
 
     Args:
         weights: By the authors' names.
 
-    Returns:
-        By ours: the backbone's without a prefix, the classifier's as ``head.fc``.
-
     Raises:
         BadInputError: They are not weights of a SparseFormer.
     """
+    bootstrapped = 'cls_embedding.weight' in weights
+    rename = _rename_bootstrapped if bootstrapped else _rename_first_version
     converted: dict[str, Tensor] = {}
     unknown = []
     for name, value in weights.items():
-        new = _rename(name)
+        new = rename(name)
         if new is None:
             unknown.append(name)
         else:
@@ -73,25 +103,39 @@ def convert_sparse_former(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if unknown or 'token_rois' not in converted:
         missing = '' if 'token_rois' in converted else "; it lacks the tokens' RoIs"
         raise BadInputError(
-            f'This is not a SparseFormer checkpoint of the first version: unknown are '
+            f'This is not a SparseFormer checkpoint: unknown are '
             f'{first_few(unknown) or "no weights"}{missing}.'
         )
-    return converted
+    return Converted('BootstrappedSparseFormer' if bootstrapped else 'SparseFormer', converted)
 
 
-def _rename(name: str) -> str | None:
+def _rename_first_version(name: str) -> str | None:
     layer = re.fullmatch(r'layers\.(\d+)\.(.*)', name)
-    if layer and layer[1] != '1':
-        number = int(layer[1])
-        unit = 'focusing' if number == 0 else f'cortex.{number - 2}'
-        part = _translate(layer[2], UNIT)
-        return None if part is None else f'{unit}.{part}'
-    return _translate(name, TRAINING_CODE)
+    if not layer:
+        return _translate(name, STEM_AND_TOKENS)
+    number, rest = int(layer[1]), layer[2]
+    if number == 1:
+        return f'transition.{rest}'
+    return _translate(rest, FIRST_VERSION, 'focusing.' if number == 0 else f'cortex.{number - 2}.')
 
 
-def _translate(name: str, rules: Mapping[str, str]) -> str | None:
+def _rename_bootstrapped(name: str) -> str | None:
+    layer = re.fullmatch(r'layers\.(\d+)\.(.*)', name)
+    if not layer:
+        return _translate(name, {r'cls_embedding\.weight': 'cls_token', **STEM_AND_TOKENS})
+    number, rest = int(layer[1]), layer[2]
+    if number == 0:
+        return _translate(rest, FOCUSING, 'focusing.')
+    if number == 1:
+        return _translate(rest, {r'0\.(.*)': r'transition.\1'})
+    if number == 2:
+        return _translate(rest, LOOK, 'look.')
+    return _translate(rest, BLOCK, f'blocks.{number - 3}.')
+
+
+def _translate(name: str, rules: Rules, prefix: str = '') -> str | None:
     for pattern, replacement in rules.items():
         found = re.fullmatch(pattern, name)
         if found:
-            return found.expand(replacement)
+            return prefix + found.expand(replacement)
     return None

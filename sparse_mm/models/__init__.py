@@ -1,3 +1,3 @@
-from sparse_mm.models.backbones import SparseFormer, SparseViT
+from sparse_mm.models.backbones import BootstrappedSparseFormer, SparseFormer, SparseViT
 
-__all__ = ['SparseFormer', 'SparseViT']
+__all__ = ['BootstrappedSparseFormer', 'SparseFormer', 'SparseViT']

@@ -13,12 +13,20 @@ import torch
 from torch import Tensor
 
 from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
-from sparse_mm.converters.sparse_former import convert_sparse_former
+from sparse_mm.converters.sparse_former import Converted, convert_sparse_former
 from sparse_mm.engine import preflight
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import SparseFormer
-from sparse_mm.models.backbones.sparse_former import ARCHS
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models.backbones import bootstrapped_sparse_former, sparse_former
+
+FAMILIES: dict[str, tuple[Any, list[str]]] = {
+    'SparseFormer': (SparseFormer, list(sparse_former.ARCHS)),
+    'BootstrappedSparseFormer': (
+        BootstrappedSparseFormer,
+        list(bootstrapped_sparse_former.ARCHS),
+    ),
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,16 +49,18 @@ def choose_weights(checkpoint: Mapping[str, Any], path: str, raw: bool) -> dict[
     return weights_of(checkpoint, path)
 
 
-def check_arch(converted: Mapping[str, Tensor], path: str) -> str:
+def check_arch(converted: Converted, path: str) -> str:
     """Finds the arch that the weights fit, by their shapes.
 
     Raises:
         BadInputError: None does; the message names the nearest and what differs.
     """
-    backbone = {name: value for name, value in converted.items() if not name.startswith('head.')}
+    backbone = {n: value for n, value in converted.weights.items() if not n.startswith('head.')}
+    family, archs = FAMILIES[converted.backbone]
     differences = {}
-    for arch in ARCHS:
-        own = SparseFormer(arch).to('meta').state_dict()
+    for arch in archs:
+        with torch.device('meta'):
+            own = family(arch).state_dict()
         wrong = mismatches(backbone, own)
         wrong += [f'{name} is missing' for name in own if name not in backbone]
         wrong += [f'{name} is unknown' for name in backbone if name not in own]
@@ -59,7 +69,7 @@ def check_arch(converted: Mapping[str, Tensor], path: str) -> str:
         differences[arch] = wrong
     nearest = min(differences, key=lambda arch: len(differences[arch]))
     raise BadInputError(
-        f'{path!r} fits none of {", ".join(ARCHS)}; it looks most like {nearest}, but '
+        f'{path!r} fits none of {", ".join(archs)}; it looks most like {nearest}, but '
         f'{differences[nearest][0]} ({len(differences[nearest])} differences).'
     )
 
@@ -76,10 +86,10 @@ def main() -> None:
     arch = check_arch(converted, args.src)
     state = {
         name if name.startswith('head.') else f'backbone.{name}': value.clone()
-        for name, value in converted.items()
+        for name, value in converted.weights.items()
     }
     torch.save(dict(state_dict=state, meta=dict(arch=arch)), destination)
-    print(f'written: {destination} (SparseFormer, arch={arch!r}, {len(state)} weights)')
+    print(f'written: {destination} ({converted.backbone}, arch={arch!r}, {len(state)} weights)')
 
 
 if __name__ == '__main__':

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.sparse_former_unit import SparseFormerUnit
+from sparse_mm.models.backbones.sparse_former_unit import SparseFormerUnit, rising_rates
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.image_features import IMAGE_FEATURES
 from sparse_mm.models.layers.rois import grid_rois
@@ -98,7 +98,7 @@ class SparseFormer(BaseModule):
         self.token_embedding = nn.Parameter(torch.empty(count, first))
         self.token_rois = nn.Parameter(torch.empty(count, 4))
         depth = settings['depth']
-        rates = torch.linspace(0, settings['drop_path_rate'], focusing_repeats + depth).tolist()
+        rates = rising_rates(settings['drop_path_rate'], focusing_repeats + depth)
         unit: dict[str, Any] = dict(
             num_heads=num_heads,
             mlp_ratio=mlp_ratio,

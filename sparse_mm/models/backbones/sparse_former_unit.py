@@ -24,6 +24,11 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
     return x * (kept / (1 - rate)).to(x.dtype)
 
 
+def rising_rates(last: float, count: int) -> list[float]:
+    """Stochastic depth of each unit: from 0 at the first to ``last``."""
+    return [last * i / max(1, count - 1) for i in range(count)]
+
+
 class SelfAttention(nn.Module):
     """Attention of all tokens to all tokens.
 

@@ -19,7 +19,9 @@ class AdaptiveMixing(nn.Module):
         num_points: Points ``P`` of a token.
         out_points: Points after mixing; None leaves their number.
         hidden_dim: Width of the weight generator; None is a quarter of ``dim``.
-        bias: Whether both mixings have a learnt bias.
+        bias: Whether both mixings have a learnt bias; without it, as in the bootstrapped models,
+            there is no activation between them either.
+        epsilon: Of the normalisation.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class AdaptiveMixing(nn.Module):
         out_points: int | None = None,
         hidden_dim: int | None = None,
         bias: bool = True,
+        epsilon: float = 1e-6,
     ) -> None:
         super().__init__()
         out_points = num_points if out_points is None else out_points
@@ -37,7 +40,7 @@ class AdaptiveMixing(nn.Module):
         self.shapes = (channels, channels), (out_points, num_points)
         sizes = [rows * columns for rows, columns in self.shapes]
         self.sizes = sizes
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = nn.LayerNorm(dim, eps=epsilon)
         self.reduce = nn.Linear(dim, hidden_dim)
         self.generate = nn.Linear(hidden_dim, sum(sizes))
         self.channel_bias = nn.Parameter(torch.zeros(channels)) if bias else None
@@ -70,10 +73,12 @@ class AdaptiveMixing(nn.Module):
         )  # (B * N, C, C) and (B * N, P', P)
         x = sampled.to(weights.dtype).flatten(0, 1)  # (B * N, P, C)
         x = torch.bmm(x, channel)
-        x = F.gelu(x if self.channel_bias is None else x + self.channel_bias)
+        if self.channel_bias is not None:
+            x = F.gelu(x + self.channel_bias)
         x = torch.bmm(point, x)  # (B * N, P', C)
-        x = F.gelu(x if self.point_bias is None else x + self.point_bias.unsqueeze(-1))
-        return self.project(x.view(batch, count, -1))
+        if self.point_bias is not None:
+            x = x + self.point_bias.unsqueeze(-1)
+        return self.project(F.gelu(x).view(batch, count, -1))
 
 
 class StaticMixing(nn.Module):

@@ -9,10 +9,16 @@ from torch import Tensor, nn
 EPSILON = 1e-7
 
 
-def normalise_channels(x: Tensor) -> Tensor:
-    """Normalises ``(B, C, H, W)`` over its channels, in float32, without learnt scale or shift."""
-    variance, mean = torch.var_mean(x.float(), dim=1, keepdim=True)
-    return (x - mean) * (variance + EPSILON).rsqrt()
+def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILON) -> Tensor:
+    """Normalises ``(B, C, H, W)`` over its channels, in float32, without learnt scale or shift.
+
+    Args:
+        x: The map.
+        unbiased: Whether the variance divides by one less than the channels.
+        epsilon: Added to the variance.
+    """
+    variance, mean = torch.var_mean(x.float(), dim=1, unbiased=unbiased, keepdim=True)
+    return (x - mean) / (variance + epsilon).sqrt()
 
 
 class EarlyConvolution(nn.Module):
@@ -20,13 +26,15 @@ class EarlyConvolution(nn.Module):
 
     Args:
         channels: Channels of the map.
+        unbiased: See :func:`normalise_channels`.
+        epsilon: See :func:`normalise_channels`.
     """
 
     stride = 4
 
-    def __init__(self, channels: int = 96) -> None:
+    def __init__(self, channels: int = 96, unbiased: bool = True, epsilon: float = EPSILON) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.unbiased, self.epsilon = channels, unbiased, epsilon
         self.conv = nn.Conv2d(3, channels, kernel_size=7, stride=2, padding=3)
 
     def init_weights(self) -> None:
@@ -37,7 +45,7 @@ class EarlyConvolution(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
         x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
-        return normalise_channels(x)
+        return normalise_channels(x, self.unbiased, self.epsilon)
 
 
 class PatchFeatures(nn.Module):

@@ -70,7 +70,7 @@ def adjust_rois(rois: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1).clamp(-FAR, FAR)
 
 
-def sampling_points(rois: Tensor, offsets: Tensor) -> Tensor:
+def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = EPSILON) -> Tensor:
     """Places sampling points in their boxes.
 
     Each token's offsets are normalised, so that its points have a third of the box's size as
@@ -79,6 +79,7 @@ def sampling_points(rois: Tensor, offsets: Tensor) -> Tensor:
     Args:
         rois: ``(B, N, 2D)``.
         offsets: ``(B, N, P, D)``.
+        epsilon: Added to the standard deviation.
 
     Returns:
         ``(B, N, P, D)`` in the boxes' coordinates, float32.
@@ -87,11 +88,13 @@ def sampling_points(rois: Tensor, offsets: Tensor) -> Tensor:
     low, high = rois.unsqueeze(2).chunk(2, dim=-1)  # (B, N, 1, D) each
     centred = offsets - offsets.mean(2, keepdim=True)
     if offsets.shape[2] > 1:  # a single point lies at the centre
-        centred = centred / (3 * (offsets.std(2, keepdim=True) + EPSILON))
+        centred = centred / (3 * (offsets.std(2, keepdim=True) + epsilon))
     return (low + high) / 2 + centred * (high - low)
 
 
-def sample_features(features: Tensor, points: Tensor, padding: str = 'zeros') -> Tensor:
+def sample_features(
+    features: Tensor, points: Tensor, padding: str = 'zeros', clamp: bool = True
+) -> Tensor:
     """Reads a feature map at points, bilinearly.
 
     The gradient of the coordinates is clamped to one over the map's height, since a bilinear
@@ -102,12 +105,32 @@ def sample_features(features: Tensor, points: Tensor, padding: str = 'zeros') ->
         features: ``(B, C, H, W)``.
         points: ``(B, N, P, 2)``, (x, y) in [0, 1].
         padding: What lies outside: ``'zeros'`` or ``'border'``.
+        clamp: Whether to clamp the gradient of the coordinates.
 
     Returns:
         ``(B, N, P, C)``, float32.
     """
-    points = clamp_gradient(points, 1 / features.shape[-2])
+    if clamp:
+        points = clamp_gradient(points, 1 / features.shape[-2])
     sampled = F.grid_sample(
         features.float(), points * 2 - 1, padding_mode=padding, align_corners=False
     )  # (B, C, N, P)
     return sampled.permute(0, 2, 3, 1)
+
+
+def encode_rois(rois: Tensor, dim: int, max_frequency: float = 128.0) -> Tensor:
+    """Sines and cosines of a RoI's coordinates (Gao et al., CVPR 2024).
+
+    Args:
+        rois: ``(B, N, 2D)``.
+        dim: Channels ``C`` of the code, a multiple of the number of coordinates.
+        max_frequency: Half periods over the image of the finest wave; the coarsest has one.
+
+    Returns:
+        ``(B, N, C)``, float32, without a gradient.
+    """
+    with torch.no_grad():
+        count = dim // rois.shape[-1]
+        exponents = torch.linspace(0, math.log(max_frequency), count, device=rois.device)
+        angles = rois.float().unsqueeze(-1) * math.pi * exponents.exp()  # (B, N, 2D, count)
+        return torch.cat([angles[..., 0::2].sin(), angles[..., 1::2].cos()], dim=-1).flatten(2)
