@@ -33,7 +33,8 @@ def counted(size=224, **options):
 
     Its counter, fvcore, knows no ``baddbmm``, by which the authors' code mixes.
     """
-    model = SparseFormer(**options).to('meta')
+    with torch.device('meta'):
+        model = SparseFormer(**options)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, size, size, device='meta'))
     macs = counter.get_total_flops() / 2
