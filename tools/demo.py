@@ -10,8 +10,6 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from sparse_mm.engine.search.sparsity_search import FOLDER
-
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
 
@@ -25,7 +23,7 @@ def run_tool(tool: str, *arguments: str) -> None:
 
 def summarise(work_dir: Path, metrics: dict[str, float], last: Path) -> list[str]:
     """What came out, in five lines."""
-    search = work_dir / FOLDER
+    search = work_dir / 'sparsity_search'
     best = json.loads((search / 'best.json').read_text())
     state = json.loads((search / 'state.json').read_text())
     images = best['num_images']

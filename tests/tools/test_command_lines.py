@@ -91,24 +91,20 @@ def test_training_draws_the_data_trains_and_evaluates(trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('killed', [False, True])
-def test_resuming_gives_the_weights_of_the_uninterrupted_run(trained, tmp_path, killed, run_tool):
+def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(trained, tmp_path, run_tool):
     folder, _ = trained
-    data = f'data_root={folder}/data/shapes'
     run = tmp_path / 'run'
     arguments = ['train.py', SHAPES, '--work-dir', 'run']
-    if killed:
-        process = start_tool(*arguments, '--cfg-options', *epochs(2), data, cwd=tmp_path)
-        # A kill -9 somewhere in the second epoch.
-        deadline = time.monotonic() + 120
-        while not (run / 'last_checkpoint').is_file() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
-        assert not (run / 'epoch_2.pth').is_file()
-    else:
-        run_tool(*arguments, '--cfg-options', *epochs(1), data)
-    result = run_tool(*arguments, '--resume', '--cfg-options', *epochs(2), data)
+    options = ['--cfg-options', *epochs(2), f'data_root={folder}/data/shapes']
+    process = start_tool(*arguments, *options, cwd=tmp_path)
+    # A kill -9 somewhere in the second epoch.
+    deadline = time.monotonic() + 120
+    while not (run / 'last_checkpoint').is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (run / 'epoch_2.pth').is_file()
+    result = run_tool(*arguments, '--resume', *options)
     assert 'resumed epoch: 1' in result.stdout
     found = torch.load(run / 'epoch_2.pth', weights_only=True)
     expected = torch.load(folder / 'run' / 'epoch_2.pth', weights_only=True)
@@ -140,39 +136,33 @@ def test_testing_with_every_option(trained, run_tool, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_written_over(trained, run_tool):
+def test_a_finished_run_is_not_written_over(trained, refusal):
     folder, _ = trained
     before = (folder / 'run' / 'epoch_2.pth').stat().st_mtime
-    result = run_tool(
-        *('train.py', SHAPES, '--work-dir', folder / 'run', '--cfg-options'),
-        *options_in(folder),
-        fails=True,
-    )
-    assert re.search('holds an earlier run .*epoch_1.pth.* --resume', last_error(result))
+    work_dir = '--work-dir', folder / 'run'
+    message = refusal('train.py', SHAPES, *work_dir, '--cfg-options', *options_in(folder))
+    assert re.search(r'holds an earlier run .*epoch_1.pth.* --resume', message)
     assert (folder / 'run' / 'epoch_2.pth').stat().st_mtime == before
 
 
 @pytest.mark.slow
-def test_checkpoints_of_other_models_are_refused(trained, run_tool, tmp_path):
+def test_checkpoints_of_other_models_are_refused(trained, refusal, tmp_path):
     folder, _ = trained
     checkpoint = folder / 'run' / 'epoch_2.pth'
     options = ['--cfg-options', *options_in(folder), 'model.backbone.embed_dims=32']
     options.append('model.neck.in_channels=[64,128,256]')
-    result = run_tool('test.py', SHAPES, checkpoint, '--work-dir', 'test', *options, fails=True)
+    message = refusal('test.py', SHAPES, checkpoint, '--work-dir', 'test', *options)
     assert re.search(
         r'is of another model, its shapes differ: backbone.patch_embed.projection.weight '
         r'\(16, 3, 4, 4\) instead of \(32, 3, 4, 4\)',
-        last_error(result),
+        message,
     )
     cut = tmp_path / 'cut.pth'
     cut.write_bytes(checkpoint.read_bytes()[:100_000])
-    result = run_tool(
-        *('train.py', SHAPES, '--work-dir', 'new', '--resume', cut, '--cfg-options'),
-        *options_in(folder),
-        fails=True,
-    )
-    assert 'cut.pth' in last_error(result)
-    assert 'is truncated or not a PyTorch checkpoint' in last_error(result)
+    resume = '--work-dir', 'new', '--resume', cut
+    message = refusal('train.py', SHAPES, *resume, '--cfg-options', *options_in(folder))
+    assert 'cut.pth' in message
+    assert 'is truncated or not a PyTorch checkpoint' in message
 
 
 @pytest.mark.slow
