@@ -58,6 +58,23 @@ def run_tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture
+def call_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., str]:
+    """Runs a command line in this process, which spares the imports; gives what it printed."""
+
+    def run(tool: str, *arguments: object) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        capsys.readouterr()
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a command line that must be refused, in this process; gives its one sentence."""
 

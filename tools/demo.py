@@ -41,7 +41,7 @@ def summarise(work_dir: Path, metrics: dict[str, float], last: Path) -> list[str
         f'{metrics["coco/bbox_mAP"]:.3f} after (mask mAP {metrics["coco/segm_mAP"]:.3f})',
         f'kept:    {kept} of the windows in stages 1 to 4; {best["macs"]:.2f} of the MACs',
         f'latency: {best["measured_latency"]:.2f} of the dense backbone, measured on this device '
-        f'({best["latency"]:.2f} by the table; budget: {best["budget"]})',
+        f'(budget: {best["budget"]})',
         f'files:   {last}, {search}/pareto.png, {work_dir}/pictures',
     ]
 

@@ -9,17 +9,17 @@ SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
 SMALL = 'model.backbone.embed_dims=16'
 
 
-def test_a_table_and_a_file(run_tool, tmp_path):
-    result = run_tool(
+def test_a_table_and_a_file(call_tool, tmp_path):
+    printed = call_tool(
         *(TOOL, '--run', 'dense', SHAPES, SMALL),
         *('--run', 'sparse', SHAPES, SMALL, 'model.backbone.pruning_ratios=0.5'),
         *('--shape', 56, 112, '--batch', 2, '--seconds', 0.1, '--json', 'found.json'),
     )
-    rows = [line for line in result.stdout.splitlines() if line.startswith('| ')]
+    rows = [line for line in printed.splitlines() if line.startswith('| ')]
     assert rows[0] == '| backbone | size | GMACs | of dense: MACs | latency |'
     assert rows[2].startswith('| dense | 56×112 | ')
     assert rows[2].endswith('| 1.000 | 1.000 |')
-    assert 'device: CPU, threads: 2' in result.stdout
+    assert 'device: CPU, threads: 2' in printed
     found = json.loads((tmp_path / 'found.json').read_text())
     dense, sparse = found['runs']
     assert sparse['gmacs'] < dense['gmacs']

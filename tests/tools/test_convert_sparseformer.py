@@ -16,12 +16,12 @@ def weights(shared):
     return load_reference(shared('reference/sparseformer_t.npz'))[1]
 
 
-def test_the_training_codes_checkpoint(weights, run_tool, tmp_path):
+def test_the_training_codes_checkpoint(weights, call_tool, tmp_path):
     other = {name: value + 1 for name, value in weights.items()}
     torch.save(dict(model=other, model_ema=weights, epoch=3), tmp_path / 'theirs.pth')
-    result = run_tool(TOOL, 'theirs.pth', 'ours.pth')
-    assert 'taking model_ema' in result.stdout
-    assert "arch='tiny'" in result.stdout
+    printed = call_tool(TOOL, 'theirs.pth', 'ours.pth')
+    assert 'taking model_ema' in printed
+    assert "arch='tiny'" in printed
     state = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
     cfg = Config.fromfile(ROOT / 'configs' / 'sparseformer_tiny_imagenet.py')
     init_default_scope(cfg.default_scope)

@@ -76,7 +76,7 @@ model = dict(
         depths=(2, 2, 2, 2), pruning_ratios=[.5, .5, 0, 0]),
     neck=dict(in_channels=[16, 32, 64, 128]))
 train_pipeline = _base_.train_pipeline
-train_pipeline[2] = dict(type='Resize3D', scale=(400, 225), keep_ratio=True)
+train_pipeline[2] = dict(type='Resize3D', scale=(208, 117), keep_ratio=True)
 train_dataloader = dict(
     num_workers=0, persistent_workers=False,
     dataset=dict(
@@ -89,8 +89,8 @@ default_hooks = dict(logger=dict(interval=1))
 """
 
 
-def search(run_tool, folder, metric, *options):
-    run_tool(
+def search(call_tool, folder, metric, *options):
+    call_tool(
         *('search.py', 'config.py', 'run/epoch_1.pth', '--work-dir', 'run', '--budget', 'macs=0.9'),
         *('--evaluations', 2, '--population', 2, '--num-images', 2, '--latency-seconds', 0.2),
         *options,
@@ -101,7 +101,7 @@ def search(run_tool, folder, metric, *options):
 
 
 @pytest.mark.slow
-def test_mmpretrain(tmp_path, run_tool):
+def test_mmpretrain(tmp_path, run_tool, call_tool):
     for name in ('cat', 'dog'):
         (tmp_path / 'classes' / name).mkdir(parents=True)
         for number in range(2):
@@ -121,11 +121,11 @@ def test_mmpretrain(tmp_path, run_tool):
     assert 'accuracy/top1' in found.stdout
     assert (tmp_path / 'found.pkl').is_file()
     assert list((tmp_path / 'drawn').rglob('*.png'))
-    search(run_tool, tmp_path, 'accuracy/top1')
+    search(call_tool, tmp_path, 'accuracy/top1')
 
 
 @pytest.mark.slow
-def test_mmseg(tmp_path, run_tool):
+def test_mmseg(tmp_path, run_tool, call_tool):
     for folder in ('images', 'labels'):
         (tmp_path / 'pictures' / folder).mkdir(parents=True)
     for number in range(2):
@@ -146,7 +146,7 @@ def test_mmseg(tmp_path, run_tool):
     assert 'mIoU' in found.stdout
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 2
     assert list((tmp_path / 'drawn').rglob('*.png'))
-    best = search(run_tool, tmp_path, 'mIoU', '--image-size', '64', '96', '--batch', '2')
+    best = search(call_tool, tmp_path, 'mIoU', '--image-size', '64', '96', '--batch', '2')
     assert best['score'] != round(best['score'], 2)  # mmseg's own metric rounds
 
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 REDUCED = """
 _base_ = {base!r}
-resize = dict(type='Resize', scale=(224, 160), keep_ratio=True)
+resize = dict(type='Resize', scale=(160, 112), keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (224, 224)
+test_pipeline[1].scale = (112, 112)
 loader = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline, indices=2), **loader)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline, indices=2), **loader)
@@ -32,9 +32,10 @@ model = dict(
 )
 optim_wrapper = dict(type='OptimWrapper')
 load_from = None
+default_hooks = dict(checkpoint=dict(interval=2))  # each is half a gigabyte
 custom_hooks = [
     dict(type='SparsityAdaptationHook', end=1),
-    dict(type='SparsitySearchHook', at=1, budget='latency=0.9', metric='coco/bbox_mAP',
+    dict(type='SparsitySearchHook', at=1, budget='macs=0.9', metric='coco/bbox_mAP',
          evaluations=2, population=2, num_images=1, finalists=1, batch=1, latency_seconds=1),
 ]
 """
@@ -56,16 +57,13 @@ def test_the_whole_method(config, run_tool, tmp_path):
     assert 'coco/bbox_mAP:' in log
     losses = [float(value) for value in re.findall(r' loss: ([\d.]+|nan)', log)]
     assert all(loss == loss for loss in losses)
-    adapted, tuned = (
-        torch.load(tmp_path / 'run' / f'epoch_{n}.pth', weights_only=True)['state_dict']
-        for n in (1, 2)
-    )
-    assert 'backbone.ratio_fractions' not in adapted
+    tuned = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
     best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
     numerators, denominators = tuned['backbone.ratio_fractions'].T
     found = [ratio for stage in best['pruning_ratios'] for ratio in stage for _ in range(2)]
     assert (numerators / denominators).tolist() == pytest.approx(found)
-    assert best['latency'] <= 0.9
+    assert best['macs'] <= 0.9
+    assert best['measured_latency'] > 0
 
     log = run_tool('train.py', path, *run, '--resume', *three, env=env).stdout
     assert 'resumed epoch: 2' in log

@@ -238,7 +238,10 @@ def test_autocast_stays_close(dtype):
 
 @pytest.mark.parametrize(('training', 'backend'), [(False, 'inductor'), (True, 'aot_eager')])
 def test_compiles_into_one_graph(training, backend):
-    model = randomize(SparseViT(**SMALL, pruning_ratios=SPARSE, drop_path_rate=0.0)).train(training)
+    # Two stages have everything that four have, and compile in half the time.
+    two = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
+    model = randomize(SparseViT(**two, pruning_ratios=[0.5, 0.3], drop_path_rate=0.0))
+    model.train(training)
     image = torch.randn(2, 3, 50, 75)
     with torch.set_grad_enabled(training):
         expected = model(image)
