@@ -3,7 +3,6 @@
 _base_ = './sparseformer_base_imagenet.py'
 
 size = 384
-model = dict(backbone=dict(num_tokens=81))
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].scale = size
 test_pipeline = _base_.test_pipeline

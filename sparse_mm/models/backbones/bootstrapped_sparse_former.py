@@ -11,7 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.sparse_former_unit import SelfAttention, drop_path, rising_rates
+from sparse_mm.models.backbones.sparse_former_unit import (
+    SelfAttention,
+    drop_path,
+    init_from_scratch,
+    rising_rates,
+)
 from sparse_mm.models.layers.adaptive_mixing import AdaptiveMixing
 from sparse_mm.models.layers.image_features import EarlyConvolution
 from sparse_mm.models.layers.rois import (
@@ -225,14 +230,7 @@ class BootstrappedSparseFormer(BaseModule):
         if self.init_cfg is not None:
             super().init_weights()
             return
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if module is not self and hasattr(module, 'init_weights'):
-                module.init_weights()
+        init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
         nn.init.normal_(self.cls_token)
         with torch.no_grad():

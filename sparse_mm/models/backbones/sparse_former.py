@@ -10,7 +10,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.sparse_former_unit import SparseFormerUnit, rising_rates
+from sparse_mm.models.backbones.sparse_former_unit import (
+    SparseFormerUnit,
+    init_from_scratch,
+    rising_rates,
+)
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.image_features import IMAGE_FEATURES
 from sparse_mm.models.layers.rois import grid_rois
@@ -126,14 +130,7 @@ class SparseFormer(BaseModule):
         if self.init_cfg is not None:
             super().init_weights()
             return
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if module is not self and hasattr(module, 'init_weights'):
-                module.init_weights()
+        init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
         with torch.no_grad():
             self.token_rois.copy_(grid_rois(len(self.token_rois)))

@@ -1,9 +1,11 @@
 """A unit of SparseFormer: attention among tokens, a look at the image, an FFN."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,6 +29,19 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 def rising_rates(last: float, count: int) -> list[float]:
     """Stochastic depth of each unit: from 0 at the first to ``last``."""
     return [last * i / max(1, count - 1) for i in range(count)]
+
+
+def init_from_scratch(model: nn.Module) -> None:
+    """Initialises linear layers as transformers do, then each part in its own way, if it has one."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in model.modules():
+        own: Any = getattr(module, 'init_weights', None)
+        if module is not model and own is not None:
+            own()
 
 
 class SelfAttention(nn.Module):
