@@ -32,7 +32,7 @@ def rising_rates(last: float, count: int) -> list[float]:
 
 
 def init_from_scratch(model: nn.Module) -> None:
-    """Initialises linear layers as transformers do, then each part in its own way, if it has one."""
+    """Initialises linear layers as transformers do, then each part in the way of its own."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             trunc_normal_(module.weight, std=0.02)
