@@ -63,7 +63,7 @@ def main() -> None:
         print(f'[1/2] training: done already ({last})', flush=True)
     else:
         print(
-            '[1/2] dense training, adaptation, search, finetuning: about fifteen minutes on two '
+            '[1/2] dense training, adaptation, search, finetuning: about seventeen minutes on two '
             'cores',
             flush=True,
         )
