@@ -11,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
@@ -107,7 +108,8 @@ def main() -> None:
     digest = sha256()
     for name, value in sorted(weights.items()):
         digest.update(name.encode())
-        digest.update(value.contiguous().flatten().view(dtype=value.dtype).numpy().tobytes())
+        # As bytes: numpy knows no bfloat16.
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
     runner = build_runner(cfg)
     preflight.check_checkpoint(args.checkpoint, runner.model, whole=True)
     runner.load_checkpoint(args.checkpoint)

@@ -170,11 +170,14 @@ def measure_whole(
     device = next(backbone.parameters()).device
     images = random_images(shape, device)
 
+    context = autocast(device, dtype)
+
     def run(setting: Any) -> None:
         backbone.set_pruning_ratios(setting)  # type: ignore[operator]
-        backbone(images)
+        with context:  # for each pass anew, since it keeps what it has cast while it is open
+            backbone(images)
 
-    with _for_timing(backbone), autocast(device, dtype):
+    with _for_timing(backbone):
         runs = [partial(run, setting) for setting in settings]
         times = time_in_turns(runs, device, seconds, repeats)
     return [interquartile_mean(values) for values in times]

@@ -72,6 +72,16 @@ def test_wrong_ratios_are_refused(spec, message):
         parse_ratios(spec, SWIN_T)
 
 
+def test_the_result_of_a_search_is_read(tmp_path):
+    path = tmp_path / 'best.json'
+    path.write_text('{"pruning_ratios": [[0.5], [0], [0.1, 0.2, 0.3], [0]], "score": 0.4}')
+    expected = parse_ratios([[0.5], [0], [0.1, 0.2, 0.3], [0]], SWIN_T)
+    assert parse_ratios(str(path), SWIN_T) == expected
+    path.write_text('{"score": 0.4}')
+    with pytest.raises(BadInputError, match='a search result with "pruning_ratios"'):
+        parse_ratios(str(path), SWIN_T)
+
+
 def test_broken_json_is_refused(tmp_path):
     path = tmp_path / 'ratios.json'
     path.write_text('[0.5, ')

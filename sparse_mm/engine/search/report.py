@@ -84,7 +84,8 @@ class SearchReport:
 
     def front(self) -> list[Record]:
         """The evaluations of the search, on its images, that no other beats."""
-        return [self._searched()[i] for i in pareto_front(self._points(self._searched()))]
+        searched = self._searched()
+        return [searched[i] for i in pareto_front(self._points(searched))]
 
     def _searched(self) -> list[Record]:
         return [record for record in self.records.all if record.role != 'final']

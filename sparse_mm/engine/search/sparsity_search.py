@@ -14,7 +14,7 @@ from sparse_mm.engine.search.backbone import backbone_shape, device_of, find_bac
 from sparse_mm.engine.search.backbone import fixed_image_size as fixed_size
 from sparse_mm.engine.search.records import Record, Records, on_main_process, write_atomically
 from sparse_mm.engine.search.report import SearchReport
-from sparse_mm.engine.search.scorer import CandidateScorer, undisturbed
+from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
 from sparse_mm.sparsity.budget import Budget
@@ -74,6 +74,10 @@ class SparsitySearch:
         """
         settings = self.settings
         CostModel(self.shape, self.space)  # refuses before anything is measured
+        self.scorer = CandidateScorer(
+            self.runner, settings.metric, settings.rule, settings.evolution.seed
+        )
+        self.scorer.check(settings.num_images)
         table = self._table() if settings.asks_for_latency else None
         self.costs = CostModel(self.shape, self.space, table)
         if table is not None:
@@ -84,10 +88,6 @@ class SparsitySearch:
             # Draws the first generation: refuses ranges that no candidate falls into.
             self._evolution(budget).ask()
         self.records.load()
-        self.scorer = CandidateScorer(
-            self.runner, settings.metric, settings.rule, settings.evolution.seed
-        )
-        self.scorer.check(settings.num_images)
         self.report = SearchReport(self.folder, settings, self.costs, self.records)
 
     def run(self) -> list[Record]:
@@ -225,10 +225,7 @@ class SparsitySearch:
     def _measure_table(self, path: Path) -> None:
         settings = self.settings
         interval = 0.2 if sys.stderr.isatty() else 10
-        with (
-            undisturbed(self.backbone),
-            tqdm(desc='Measuring latencies', mininterval=interval) as bar,
-        ):
+        with tqdm(desc='Measuring latencies', mininterval=interval) as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
@@ -252,14 +249,8 @@ class SparsitySearch:
             return
 
         def measure() -> list[float]:
-            with undisturbed(self.backbone):
-                return measure_whole(
-                    self.backbone,
-                    self.shape,
-                    wanted,
-                    self.settings.dtype,
-                    self.settings.latency_seconds / 2,
-                )
+            seconds = self.settings.latency_seconds / 2
+            return measure_whole(self.backbone, self.shape, wanted, self.settings.dtype, seconds)
 
         times = on_main_process(measure)
         self.records.measured_ms = dict(zip(wanted, times, strict=True))

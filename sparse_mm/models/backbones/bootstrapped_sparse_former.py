@@ -85,7 +85,7 @@ class Look(nn.Module):
         super().__init__()
         self.offset_norm = nn.LayerNorm(dim, eps=EPSILON)
         self.offset = nn.Linear(dim, 2 * num_points, bias=False)
-        self.offset_bias = nn.Parameter(torch.empty(num_points, 2))
+        self.offset_bias = nn.Parameter(grid_offsets(num_points))
         self.mixing = AdaptiveMixing(
             dim,
             channels,
@@ -99,11 +99,9 @@ class Look(nn.Module):
         self.position = nn.Linear(dim, dim)
 
     def init_weights(self) -> None:
-        """Starts with a grid of points in each RoI."""
+        """Starts with the grid of points in each RoI, whatever the token."""
         nn.init.constant_(self.offset_norm.weight, self.offset_norm.weight.numel() ** -0.5)
         nn.init.zeros_(self.offset.weight)
-        with torch.no_grad():
-            self.offset_bias.copy_(grid_offsets(len(self.offset_bias)))
 
     def forward(self, tokens: Tensor, rois: Tensor, features: Tensor, rate: float) -> Tensor:
         """``(B, N, dim)`` tokens with ``(B, N, 4)`` RoIs over ``(B, C, H, W)`` -> tokens."""
@@ -130,7 +128,7 @@ class Focusing(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path_rates = tuple(drop_path_rates)
-        self.stage_embedding = nn.Parameter(torch.empty(len(self.drop_path_rates), dim))
+        self.stage_embedding = nn.Parameter(torch.randn(len(self.drop_path_rates), dim))
         self.look = Look(dim, channels, num_points)
         self.block = TransformerBlock(dim)
         self.adjust_norm = nn.LayerNorm(dim, eps=EPSILON)
@@ -138,7 +136,6 @@ class Focusing(nn.Module):
 
     def init_weights(self) -> None:
         """Starts with RoIs that stay where they are."""
-        nn.init.normal_(self.stage_embedding)
         nn.init.constant_(self.adjust_norm.weight, self.adjust_norm.weight.numel() ** -0.5)
         last: Any = self.adjust[-1]
         nn.init.zeros_(last.weight)
@@ -213,9 +210,9 @@ class BootstrappedSparseFormer(BaseModule):
         self.num_features = wide
         rates = rising_rates(drop_path_rate, focusing_repeats + 1 + depth)
         self.stem = EarlyConvolution(channels, unbiased=False, epsilon=EPSILON)
-        self.token_embedding = nn.Parameter(torch.empty(1, narrow))  # the same for all tokens
-        self.token_rois = nn.Parameter(torch.empty(count, 4))
-        self.cls_token = nn.Parameter(torch.empty(1, wide))
+        self.token_embedding = nn.Parameter(torch.randn(1, narrow))  # the same for all tokens
+        self.token_rois = nn.Parameter(grid_rois(count))
+        self.cls_token = nn.Parameter(torch.randn(1, wide))
         self.focusing = Focusing(narrow, channels, num_points, rates[:focusing_repeats])
         self.transition = nn.Linear(narrow, wide)
         self.drop_path_rates = rates[focusing_repeats:]
@@ -232,9 +229,6 @@ class BootstrappedSparseFormer(BaseModule):
             return
         init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
-        nn.init.normal_(self.cls_token)
-        with torch.no_grad():
-            self.token_rois.copy_(grid_rois(len(self.token_rois)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes features.

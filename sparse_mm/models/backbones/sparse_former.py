@@ -99,8 +99,8 @@ class SparseFormer(BaseModule):
         self.stem: Any = IMAGE_FEATURES[image_features]()
 
         first = narrow if focusing_repeats else wide
-        self.token_embedding = nn.Parameter(torch.empty(count, first))
-        self.token_rois = nn.Parameter(torch.empty(count, 4))
+        self.token_embedding = nn.Parameter(torch.randn(count, first))
+        self.token_rois = nn.Parameter(grid_rois(count))
         depth = settings['depth']
         rates = rising_rates(settings['drop_path_rate'], focusing_repeats + depth)
         unit: dict[str, Any] = dict(
@@ -132,8 +132,6 @@ class SparseFormer(BaseModule):
             return
         init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
-        with torch.no_grad():
-            self.token_rois.copy_(grid_rois(len(self.token_rois)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes features.

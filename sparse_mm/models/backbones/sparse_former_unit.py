@@ -81,15 +81,13 @@ class RoISampler(nn.Module):
         self.adjust = nn.Linear(dim, 4, bias=False)
         self.offset_norm = nn.LayerNorm(dim, eps=1e-6)
         self.offset = nn.Linear(dim, 2 * num_points, bias=False)
-        self.offset_bias = nn.Parameter(torch.empty(num_points, 2))
+        self.offset_bias = nn.Parameter(grid_offsets(num_points))
 
     def init_weights(self) -> None:
-        """Starts with RoIs that stay where they are, and a grid of points in each."""
+        """Starts with RoIs that stay where they are."""
         for norm in (self.adjust_norm, self.offset_norm):
             nn.init.constant_(norm.weight, norm.weight.numel() ** -0.5)
         nn.init.zeros_(self.adjust.weight)
-        with torch.no_grad():
-            self.offset_bias.copy_(grid_offsets(len(self.offset_bias)))
 
     def points(self, tokens: Tensor, rois: Tensor) -> Tensor:
         """Where ``(B, N, dim)`` tokens look in their ``(B, N, 4)`` RoIs: ``(B, N, P, 2)``."""
