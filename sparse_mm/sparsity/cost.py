@@ -6,13 +6,12 @@ Both are sums with one term for each pair of blocks, made once, so a candidate c
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.sparsity.budget import UNITS, Budget
-from sparse_mm.sparsity.ratios import num_kept
+from sparse_mm.sparsity.ratios import exact_ratio, num_kept
 from sparse_mm.sparsity.space import Candidate, RatioSpace
 
 TABLE_FORMAT = 'sparse_mm latency table, version 1'
@@ -44,7 +43,7 @@ class StageShape:
 
     def kept(self, ratio: float) -> int:
         """How many windows a ratio leaves."""
-        return num_kept(self.num_windows, Fraction(ratio).limit_denominator(10_000))
+        return num_kept(self.num_windows, exact_ratio(ratio))
 
     def block_macs(self, ratio: float) -> int:
         """MACs of one block, one image: projections, both attention products, FFN."""

@@ -28,6 +28,11 @@ def num_kept(num_windows: int, ratio: Fraction) -> int:
     return max(1, num_windows * (ratio.denominator - ratio.numerator) // ratio.denominator)
 
 
+def exact_ratio(ratio: float) -> Fraction:
+    """The decimal or simple fraction that a number stands for."""
+    return Fraction(float(ratio)).limit_denominator(10_000)
+
+
 def parse_ratios(spec: RatioSpec, depths: Sequence[int]) -> StageRatios:
     """Reads ratios in any of their forms and checks them.
 
@@ -96,7 +101,7 @@ def _exact(ratio: float) -> Fraction:
             'pruning_ratios must be at least 0 and less than 1 (0.6 prunes 60 % of the windows), '
             f'not {ratio!r}.'
         )
-    return Fraction(float(ratio)).limit_denominator(10_000)
+    return exact_ratio(ratio)
 
 
 def _split_into_stages(spec: Sequence, depths: Sequence[int]) -> list[list]:

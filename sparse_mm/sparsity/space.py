@@ -13,6 +13,7 @@ from random import Random
 from typing import TypeAlias
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.ratios import exact_ratio, num_kept
 
 Candidate: TypeAlias = tuple[tuple[float, ...], ...]
 """One ratio per pair of blocks, stage by stage: what ``pruning_ratios`` takes."""
@@ -76,6 +77,20 @@ class RatioSpace:
                 )
         return cls(tuple((depth + 1) // 2 for depth in depths), tuple(allowed))
 
+    def distinct(self, num_windows: Sequence[int]) -> 'RatioSpace':
+        """Drops ratios that keep as many windows as a smaller one.
+
+        Args:
+            num_windows: Windows of each stage. On images of another size the candidates dropped may
+                differ, so this is for images of one size.
+        """
+        choices = []
+        for windows, stage in zip(num_windows, self.choices, strict=True):
+            # From the largest down, so that of equals the smallest ratio stays.
+            kept = {num_kept(windows, exact_ratio(ratio)): ratio for ratio in reversed(stage)}
+            choices.append(tuple(sorted(kept.values())))
+        return RatioSpace(self.num_pairs, tuple(choices))
+
     def __len__(self) -> int:
         """The number of candidates."""
         stages = zip(self.num_pairs, self.choices, strict=True)
@@ -119,12 +134,14 @@ class RatioSpace:
     def uniform(self) -> list[Candidate]:
         """The candidates with one ratio everywhere, least pruned first.
 
-        Where a stage does not allow the ratio, it has the nearest that it does allow.
+        Where a stage does not allow the ratio, it has the next smaller one that it does, or its
+        smallest.
         """
         ratios = sorted({choice for choices in self.choices for choice in choices})
         found = (
             tuple(
-                (min(choices, key=lambda choice: abs(choice - ratio)),) * pairs
+                (max((choice for choice in choices if choice <= ratio), default=choices[0]),)
+                * pairs
                 for pairs, choices in zip(self.num_pairs, self.choices, strict=True)
             )
             for ratio in ratios

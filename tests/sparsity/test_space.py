@@ -51,6 +51,15 @@ def test_a_step_moves_one_gene_and_ends_at_the_edge():
     assert (candidate, count) == (space.most, 8 * 6)
 
 
+def test_ratios_that_keep_equally_many_windows_are_one():
+    space = RatioSpace.build(SWIN_T).distinct([256, 64, 16, 4])  # 448 x 448 pixels
+    assert space.choices[:3] == RatioSpace.build(SWIN_T).choices[:3]
+    assert space.choices[3] == (0.0, 0.1, 0.3, 0.6)  # 4, 3, 2, 1 windows
+    # Uniform ratios keep the windows that they kept before.
+    assert space.uniform()[5] == ((0.5,), (0.5,), (0.5, 0.5, 0.5), (0.3,))
+    assert space.distinct([256, 64, 16, 1]).choices[3] == (0.0,)
+
+
 def test_sizes():
     assert len(RatioSpace.build(SWIN_T)) == 120_285  # FACTS: Swin-T
     small = RatioSpace.build((2, 5), choices=(0, 0.2, 0.4), stage_limits=(0.2, (0.2, 0.4)))

@@ -10,8 +10,13 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from sparse_mm.engine.search.backbone import backbone_shape, device_of, find_backbone
-from sparse_mm.engine.search.backbone import fixed_image_size as fixed_size
+from sparse_mm.engine.search.backbone import (
+    backbone_shape,
+    device_of,
+    find_backbone,
+    fixed_image_size,
+    val_images_have_size,
+)
 from sparse_mm.engine.search.records import Record, Records, on_main_process, write_atomically
 from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer
@@ -51,8 +56,11 @@ class SparsitySearch:
         self.folder = folder
         self.backbone = find_backbone(runner.model)
         self.space = RatioSpace.build(self.backbone.depths, settings.choices, settings.stage_limits)
-        image_size = settings.image_size or fixed_size(runner.cfg, 'val')
+        image_size = settings.image_size or fixed_image_size(runner.cfg, 'val')
         self.shape = backbone_shape(self.backbone, image_size, settings.batch)
+        if val_images_have_size(runner.cfg, image_size):
+            # Equal numbers of windows give equal scores, at equal costs.
+            self.space = self.space.distinct([stage.num_windows for stage in self.shape.stages])
         self.dense: Candidate = tuple((0.0,) * pairs for pairs in self.space.num_pairs)
         fingerprint = dict(
             settings.fingerprint(),
