@@ -3,6 +3,8 @@
 #   --cfg-options load_from=ADAPTED.pth model.backbone.pruning_ratios=best.json
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
+model = dict(backbone=dict(depths=[2, 2, 6, 2]))
+
 max_epochs = 1
 train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(dataset=dict(indices=200))

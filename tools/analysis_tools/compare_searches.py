@@ -6,8 +6,12 @@ seed; each winner is finetuned by the same config and seed. What is done already
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -36,12 +40,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
     parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
     parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
     return parser.parse_args()
 
 
-def call(log: Path, tool: str, *arguments: object) -> None:
-    """Runs one of our tools, with its output in a file.
+def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
+    """Runs one of our tools, with its output in a file and its share of the CPU's threads.
 
     Raises:
         BadInputError: It failed.
@@ -49,7 +54,9 @@ def call(log: Path, tool: str, *arguments: object) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as file:
         command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        env = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env)
     if result.returncode:
         raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
 
@@ -82,8 +89,13 @@ class Comparison:
             print('measuring latencies', flush=True)
             options = '--out', path, '--batch', self.batch
             log = self.folder / 'latency_table.log'
-            call(log, 'analysis_tools/latency_table.py', self.args.config, *options)
+            call(log, 1, 'analysis_tools/latency_table.py', self.args.config, *options)
         return path
+
+    def parallel(self, work: Callable[..., Any], runs: Sequence[tuple]) -> list[Any]:
+        """Does some runs at a time, and gives all results."""
+        with ThreadPoolExecutor(self.args.jobs) as pool:
+            return list(pool.map(lambda run: work(*run), runs))
 
     def search(self, strategy: str, seed: int) -> Path:
         """Searches all budgets; gives the folder of the results."""
@@ -91,11 +103,12 @@ class Comparison:
         result = work_dir / 'sparsity_search'
         if not (work_dir / 'done').is_file():
             print(f'search: {strategy}, seed {seed}', flush=True)
+            log = self.folder / f'search_{strategy}_{seed}.log'
             call(
-                *(self.folder / f'search_{strategy}_{seed}.log', 'search.py', self.args.config),
-                *(self.args.checkpoint, '--work-dir', work_dir, '--strategy', strategy),
-                *('--seed', seed, '--budget', *self.args.budget),
-                *('--evaluations', self.args.evaluations, '--latency-table', self.table()),
+                *(log, self.args.jobs, 'search.py', self.args.config, self.args.checkpoint),
+                *('--work-dir', work_dir, '--strategy', strategy, '--seed', seed),
+                *('--budget', *self.args.budget, '--evaluations', self.args.evaluations),
+                *('--latency-table', self.table()),
             )
             (work_dir / 'done').touch()
         return result
@@ -111,10 +124,11 @@ class Comparison:
             written.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(written, json.dumps(ratios))
             resume = ['--resume'] if list(work_dir.glob('*.pth')) else []
+            log = self.folder / f'tune_{name}_{seed}.log'
+            overrides = f'load_from={self.args.checkpoint}', f'randomness.seed={seed}'
             call(
-                *(self.folder / f'tune_{name}_{seed}.log', 'train.py', self.args.tune_config),
-                *('--work-dir', work_dir, *resume, '--cfg-options'),
-                *(f'load_from={self.args.checkpoint}', f'randomness.seed={seed}'),
+                *(log, self.args.jobs, 'train.py', self.args.tune_config),
+                *('--work-dir', work_dir, *resume, '--cfg-options', *overrides),
                 f'model.backbone.pruning_ratios={written}',
             )
             newest = max(work_dir.glob('*/vis_data/scalars.json'))
@@ -128,10 +142,10 @@ class Comparison:
         costs = CostModel(self.shape, self.space, LatencyTable.read(self.table()))
         dense = [[0.0] * pairs for pairs in self.space.num_pairs]
         rows = [dict(budget='', method='dense', ratios=[dense] * len(self.args.seeds))]
-        searches = {
-            strategy: [self.search(strategy, seed) for seed in self.args.seeds]
-            for strategy in ('random', 'evolution')
-        }
+        searches: dict[str, list[Path]] = {}
+        runs = list(product(('random', 'evolution'), self.args.seeds))
+        for (strategy, _), folder in zip(runs, self.parallel(self.search, runs), strict=True):
+            searches.setdefault(strategy, []).append(folder)
         for budget in self.budgets:
             uniform = next(
                 candidate
@@ -147,9 +161,15 @@ class Comparison:
                 row['ratios'] = [item['pruning_ratios'] for item in best]
                 row['search'] = [item['score'] for item in best]
                 rows.append(row)
+        tunings = {
+            (_tuple(ratios), seed)
+            for row in rows
+            for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
+        }
+        self.parallel(self.tune, sorted(tunings))
         for row in rows:
             row['metrics'] = [
-                self.tune(ratios, seed)
+                self.tune(ratios, seed)  # read, by now
                 for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
             ]
             row['macs'] = [costs.cost(_tuple(ratios), 'macs') for ratios in row['ratios']]
