@@ -1,6 +1,7 @@
 """SparseFormers that inherit the blocks of a pre-trained Vision Transformer."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from sparse_mm.models.layers.rois import (
     sample_features,
     sampling_points,
 )
+from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
 ARCHS: dict[str, dict[str, Any]] = {
     'augreg_base': dict(num_tokens=48, dims=(384, 768), depth=8, activation='gelu'),
@@ -225,10 +227,24 @@ class BootstrappedSparseFormer(BaseModule):
     def init_weights(self) -> None:
         """Starts from the checkpoint of ``init_cfg``, or from scratch."""
         if self.init_cfg is not None:
-            super().init_weights()
+            load_pretrained(
+                self,
+                self.init_cfg['checkpoint'],
+                self._prepare_weights,
+                family='BootstrappedSparseFormer',
+                describe=partial(describe_widths, archs=ARCHS),
+                hint="; authors' checkpoints need tools/model_converters/sparseformer.py",
+            )
             return
         init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
+
+    def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Takes the backbone's weights; another number of tokens keeps its own RoIs."""
+        weights = backbone_weights(weights)
+        if 'token_rois' in weights and len(weights['token_rois']) != len(self.token_rois):
+            weights['token_rois'] = self.token_rois.detach().clone()
+        return weights
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes features.

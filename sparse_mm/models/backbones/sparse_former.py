@@ -1,6 +1,7 @@
 """SparseFormer: a few latent tokens that look where they want, instead of a grid of patches."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from sparse_mm.models.backbones.sparse_former_unit import (
 )
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.image_features import IMAGE_FEATURES
-from sparse_mm.models.layers.rois import grid_rois
+from sparse_mm.models.layers.rois import grid_cells, grid_rois
+from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
 ARCHS: dict[str, dict[str, Any]] = {
     'tiny': dict(num_tokens=49, dims=(256, 512), depth=8, drop_path_rate=0.2),
@@ -43,9 +45,12 @@ class SparseFormer(BaseModule):
             ``drop_path_rate``. Defaults to 'tiny'.
         num_tokens: Overrides the arch's number of tokens; any number. Defaults to None.
         focusing_repeats: How often the focusing unit runs; 0 leaves it out. Defaults to 4.
+        roi_side: Side of the tokens' first RoIs, of the image's; with many tokens, as for dense
+            prediction, smaller ones see more detail. Defaults to 0.5.
         num_points: Points that a token samples each time; any number. Defaults to 36.
         image_features: What is sampled: ``'early_conv'``, ``'vit_embed'`` (patches of 8 pixels),
             ``'resnet_c2'`` or ``'rgb'``. Defaults to 'early_conv'.
+        feature_channels: Channels of what is sampled; None for the paper's. Defaults to None.
         decoding: How samples become a token's update: ``'adaptive'``, ``'static'`` (mixing) or
             ``'linear'``. Defaults to 'adaptive'.
         num_heads: Attention heads, of whatever width. Defaults to 64.
@@ -69,8 +74,10 @@ class SparseFormer(BaseModule):
         arch: str | Mapping[str, Any] = 'tiny',
         num_tokens: int | None = None,
         focusing_repeats: int = 4,
+        roi_side: float = 0.5,
         num_points: int = 36,
         image_features: str = 'early_conv',
+        feature_channels: int | None = None,
         decoding: str = 'adaptive',
         num_heads: int = 64,
         mlp_ratio: float = 4,
@@ -96,11 +103,16 @@ class SparseFormer(BaseModule):
         self.out_type = out_type
         narrow, wide = settings['dims']
         count = settings['num_tokens']
-        self.stem: Any = IMAGE_FEATURES[image_features]()
+        if not 0 < roi_side <= 1:
+            raise BadInputError(f'roi_side must be above 0 and at most 1, not {roi_side}.')
+        if image_features == 'rgb' and feature_channels not in (None, 3):
+            raise BadInputError(f"image_features='rgb' has 3 channels, not {feature_channels}.")
+        channels = {} if feature_channels is None else dict(channels=feature_channels)
+        self.stem: Any = IMAGE_FEATURES[image_features](**channels)
 
         first = narrow if focusing_repeats else wide
         self.token_embedding = nn.Parameter(torch.randn(count, first))
-        self.token_rois = nn.Parameter(grid_rois(count))
+        self.token_rois = nn.Parameter(grid_rois(count, roi_side))
         depth = settings['depth']
         rates = rising_rates(settings['drop_path_rate'], focusing_repeats + depth)
         unit: dict[str, Any] = dict(
@@ -128,10 +140,29 @@ class SparseFormer(BaseModule):
     def init_weights(self) -> None:
         """Starts from the checkpoint of ``init_cfg``, or from scratch as the paper does."""
         if self.init_cfg is not None:
-            super().init_weights()
+            load_pretrained(
+                self,
+                self.init_cfg['checkpoint'],
+                self._prepare_weights,
+                family='SparseFormer',
+                describe=partial(describe_widths, archs=ARCHS),
+                hint="; authors' checkpoints need tools/model_converters/sparseformer.py",
+            )
             return
         init_from_scratch(self)
         trunc_normal_(self.token_embedding, std=1.0)
+
+    def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Takes the backbone's weights; spreads its tokens over this model's number of tokens."""
+        weights = backbone_weights(weights)
+        embedding = weights.get('token_embedding')
+        count = len(self.token_embedding)
+        if embedding is not None and len(embedding) != count:
+            # Each token starts as the one that stands nearest on the smaller or larger grid.
+            places, own = grid_cells(len(embedding)), grid_cells(count)
+            weights['token_embedding'] = embedding[torch.cdist(own, places).argmin(dim=1)]
+            weights['token_rois'] = self.token_rois.detach().clone()
+        return weights
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes features.

@@ -9,17 +9,16 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.transformer import PatchEmbed
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
 from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
-from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_stage import SparseStage
 from sparse_mm.models.layers.patch_merging import PatchMerging
+from sparse_mm.models.pretrained import backbone_weights, load_pretrained
 from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios
 
 
@@ -270,7 +269,13 @@ class SparseViT(BaseModule):
             BadInputError: The checkpoint cannot be read, or it is one of another model.
         """
         if self.init_cfg is not None:
-            self._load_pretrained(self.init_cfg['checkpoint'])
+            load_pretrained(
+                self,
+                self.init_cfg['checkpoint'],
+                self._prepare_weights,
+                family='Swin',
+                hint='; original Swin checkpoints need convert_weights=True',
+            )
             return
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -281,41 +286,20 @@ class SparseViT(BaseModule):
             if name.endswith(('relative_position_bias_table', 'absolute_pos_embed')):
                 trunc_normal_(parameter, std=0.02)
 
-    def _load_pretrained(self, path: str) -> None:
-        weights = weights_of(read_checkpoint(path), path)
+    def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Brings Swin's weights to our names and to this window size."""
         if self.convert_weights:
             # Imported here: mmdet is needed for nothing else in the backbone.
             from mmdet.models.backbones.swin import swin_converter
 
             weights = swin_converter(weights)
-        if any(name.startswith('backbone.') for name in weights):
-            weights = {
-                name.removeprefix('backbone.'): value
-                for name, value in weights.items()
-                if name.startswith('backbone.')
-            }
+        weights = backbone_weights(weights)
         own = self.state_dict()
         for name in [n for n in weights if n.endswith('relative_position_bias_table') and n in own]:
             weights[name] = _resize_bias_table(weights[name], own[name])
         for name in [n for n in weights if n.endswith('relative_position_index')]:
             del weights[name]  # follows from the window size
-        wrong = mismatches(weights, own)
-        if wrong:
-            raise BadInputError(
-                f'The checkpoint {path!r} does not fit this SparseViT: {first_few(wrong)}.'
-            )
-        result = self.load_state_dict(weights, strict=False)
-        missing = [n for n in result.missing_keys if n in dict(self.named_parameters())]
-        if len(missing) == len(list(self.parameters())):
-            raise BadInputError(
-                f'The checkpoint {path!r} has none of the weights of a Swin backbone (it has '
-                f'{first_few(list(weights))}); original Swin checkpoints need convert_weights=True.'
-            )
-        logger = MMLogger.get_current_instance()
-        if missing:
-            logger.warning(f'{path!r} lacks {first_few(missing)}; these start from scratch.')
-        if result.unexpected_keys:
-            logger.info(f'{path!r} has weights not used: {first_few(result.unexpected_keys)}.')
+        return weights
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

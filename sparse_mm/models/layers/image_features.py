@@ -72,9 +72,17 @@ class PatchFeatures(nn.Module):
 
 
 class RGBFeatures(nn.Module):
-    """The image itself."""
+    """The image itself.
 
-    channels, stride = 3, 1
+    Args:
+        channels: The image's.
+    """
+
+    stride = 1
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.channels = channels
 
     def init_weights(self) -> None:
         """Nothing is learnt."""
@@ -144,6 +152,6 @@ class ResNetC2(nn.Module):
         return normalise_channels(self.project(self.blocks(x)))
 
 
-IMAGE_FEATURES: dict[str, Callable[[], nn.Module]] = dict(
+IMAGE_FEATURES: dict[str, Callable[..., nn.Module]] = dict(
     early_conv=EarlyConvolution, vit_embed=PatchFeatures, resnet_c2=ResNetC2, rgb=RGBFeatures
 )
