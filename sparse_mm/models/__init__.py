@@ -1,3 +1,4 @@
 from sparse_mm.models.backbones import BootstrappedSparseFormer, SparseFormer, SparseViT
+from sparse_mm.models.necks import LatentToPyramid
 
-__all__ = ['BootstrappedSparseFormer', 'SparseFormer', 'SparseViT']
+__all__ = ['BootstrappedSparseFormer', 'LatentToPyramid', 'SparseFormer', 'SparseViT']

@@ -1,0 +1,117 @@
+"""Places of a map ask latent tokens, by what they are and by where their RoIs lie."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMALLEST = 1 / 128  # of the image: a smaller RoI counts as one of this side
+
+
+def place_centres(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """The centres of a map's places, relative to the image: ``(height * width, 2)``, (x, y)."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack(torch.meshgrid(x, y, indexing='xy'), dim=-1).flatten(0, 1)
+
+
+class RoIAttention(nn.Module):
+    """Attention from places to tokens that knows both content and geometry.
+
+    Let ``u`` be a place relative to the centre of a token's RoI, in units of half its size. The
+    place's attention to the token has the logit ``q · k + b - s |u|² / 2``: content, an importance
+    ``b`` and a sharpness ``s`` that the token itself chooses. So a place asks the tokens whose RoIs
+    cover or neighbour it; a constant rival of logit 0 that says nothing keeps places apart from
+    tokens far away. A token answers ``v + v_x u_x + v_y u_y``: its content and how that
+    changes over its RoI.
+
+    Both ``u`` and ``|u|²`` are polynomials of the place's coordinates, so geometry becomes a few
+    more channels of queries, keys and values. The whole is plain attention at a cost linear in
+    tokens × places, and PyTorch's fused kernels need not store a value for each pair. It is
+    computed in float32, for the polynomials cancel.
+
+    Args:
+        token_dim: Channels of a token.
+        place_dim: Channels of a place.
+        dim: Channels of queries and answers.
+        num_heads: Heads.
+    """
+
+    def __init__(self, token_dim: int, place_dim: int, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(place_dim, dim)
+        self.key = nn.Linear(token_dim, dim)
+        self.value = nn.Linear(token_dim, 3 * dim)
+        self.importance = nn.Linear(token_dim, num_heads)
+        self.sharpness = nn.Linear(token_dim, num_heads)
+        self.proj = nn.Linear(dim, dim)
+
+    def init_weights(self) -> None:
+        """Starts with attention by geometry, well above the silent rival inside a RoI."""
+        nn.init.constant_(self.importance.bias, 2.0)
+        # softplus(4) = 4: at the RoI's edge the logit is lower by 2, outside it soon vanishes.
+        nn.init.constant_(self.sharpness.bias, 4.0)
+
+    def forward(self, places: Tensor, tokens: Tensor, rois: Tensor) -> Tensor:
+        """Asks.
+
+        Args:
+            places: ``(B, H, W, place_dim)``.
+            tokens: ``(B, N, token_dim)``.
+            rois: ``(B, N, 4)``, (x1, y1, x2, y2) relative to the image.
+
+        Returns:
+            The answers, ``(B, H, W, dim)``.
+        """
+        height, width = places.shape[1:3]
+        query = self._heads(self.query(places).flatten(1, 2))  # (B, heads, P, d)
+        key = self._heads(self.key(tokens))  # (B, heads, N, d)
+        values = self._heads(self.value(tokens)).chunk(3, dim=-1)  # (B, heads, N, d) each
+        importance = self.importance(tokens).transpose(1, 2)  # (B, heads, N)
+        sharpness = F.softplus(self.sharpness(tokens)).transpose(1, 2)  # (B, heads, N)
+        with torch.autocast(tokens.device.type, enabled=False):
+            answers = self._attend(
+                query.float() * query.shape[-1] ** -0.5,
+                key.float(),
+                [value.float() for value in values],
+                importance.float(),
+                sharpness.float(),
+                rois.float(),
+                place_centres(height, width, rois.device),
+            )  # (B, heads, P, d)
+        answers = answers.to(query.dtype).transpose(1, 2).flatten(2)  # (B, P, dim)
+        return self.proj(answers).unflatten(1, (height, width))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """``(B, n, c)`` -> ``(B, heads, n, c / heads)``."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        values: list[Tensor],
+        importance: Tensor,
+        sharpness: Tensor,
+        rois: Tensor,
+        places: Tensor,
+    ) -> Tensor:
+        low, high = rois.unsqueeze(1).chunk(2, dim=-1)  # (B, 1, N, 2) each
+        scale = 2 / (high - low).abs().clamp(min=SMALLEST)  # one over half the size
+        centre = (low + high) / 2
+        # logit = content + importance - s/2 Σ (scale (place - centre))², multiplied out.
+        weight = sharpness.unsqueeze(-1) / 2 * scale**2  # (B, heads, N, 2)
+        constant = importance - (weight * centre**2).sum(-1)
+        key = torch.cat([key, -weight, 2 * weight * centre, constant.unsqueeze(-1)], dim=-1)
+        ones = torch.ones_like(places[:, :1])
+        polynomial = torch.cat([places**2, places, ones], dim=-1)  # (P, 5)
+        query = torch.cat([query, polynomial.expand(*query.shape[:2], -1, -1)], dim=-1)
+        # answer = v + Σ v_xy scale (place - centre), multiplied out.
+        slopes = [value * scale[..., axis, None] for axis, value in enumerate(values[1:])]
+        level = values[0] - sum(slope * centre[..., i, None] for i, slope in enumerate(slopes))
+        value = torch.cat([level, *slopes], dim=-1)  # (B, heads, N, 3d)
+        # The rival of logit 0, without a word to say.
+        key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+        answer = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        level, slope_x, slope_y = answer.chunk(3, dim=-1)  # (B, heads, P, d) each
+        return level + slope_x * places[:, :1] + slope_y * places[:, 1:]
