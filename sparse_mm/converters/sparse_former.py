@@ -41,20 +41,21 @@ MIXING: Rules = {
     r'adaptive_mixing\.s_beta': r'mixing.point_bias',
     r'adaptive_mixing\.(?:tuo|out)_proj\.(.*)': r'mixing.project.\1',
 }
-FIRST_VERSION: Rules = {
-    **BLOCK,
-    **MIXING,
-    r'roi_adjust_module\.0\.(.*)': r'sampler.adjust_norm.\1',
-    r'roi_adjust_module\.1\.(.*)': r'sampler.adjust.\1',
+SAMPLER: Rules = {
     r'roi_offset_module\.0\.(.*)': r'sampler.offset_norm.\1',
     r'roi_offset_module\.1\.(.*)': r'sampler.offset.\1',
     r'roi_offset_bias': r'sampler.offset_bias',
 }
+FIRST_VERSION: Rules = {
+    **BLOCK,
+    **MIXING,
+    **SAMPLER,
+    r'roi_adjust_module\.0\.(.*)': r'sampler.adjust_norm.\1',
+    r'roi_adjust_module\.1\.(.*)': r'sampler.adjust.\1',
+}
 LOOK: Rules = {
     **MIXING,
-    r'roi_offset_module\.0\.(.*)': r'offset_norm.\1',
-    r'roi_offset_module\.1\.(.*)': r'offset.\1',
-    r'roi_offset_bias': r'offset_bias',
+    **SAMPLER,
     r'pe_transition\.0\.(.*)': r'position_norm.\1',
     r'pe_transition\.1\.(.*)': r'position.\1',
 }

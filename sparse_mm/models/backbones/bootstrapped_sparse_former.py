@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import (
+    PointSampler,
     SelfAttention,
     drop_path,
     init_from_scratch,
@@ -23,10 +24,8 @@ from sparse_mm.models.layers.image_features import EarlyConvolution
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     encode_rois,
-    grid_offsets,
     grid_rois,
     sample_features,
-    sampling_points,
 )
 from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
@@ -85,9 +84,7 @@ class Look(nn.Module):
 
     def __init__(self, dim: int, channels: int, num_points: int) -> None:
         super().__init__()
-        self.offset_norm = nn.LayerNorm(dim, eps=EPSILON)
-        self.offset = nn.Linear(dim, 2 * num_points, bias=False)
-        self.offset_bias = nn.Parameter(grid_offsets(num_points))
+        self.sampler = PointSampler(dim, num_points, EPSILON, EPSILON)
         self.mixing = AdaptiveMixing(
             dim,
             channels,
@@ -102,13 +99,11 @@ class Look(nn.Module):
 
     def init_weights(self) -> None:
         """Starts with the grid of points in each RoI, whatever the token."""
-        nn.init.constant_(self.offset_norm.weight, self.offset_norm.weight.numel() ** -0.5)
-        nn.init.zeros_(self.offset.weight)
+        nn.init.zeros_(self.sampler.offset.weight)
 
     def forward(self, tokens: Tensor, rois: Tensor, features: Tensor, rate: float) -> Tensor:
         """``(B, N, dim)`` tokens with ``(B, N, 4)`` RoIs over ``(B, C, H, W)`` -> tokens."""
-        offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, 2))
-        points = sampling_points(rois, offsets.float() + self.offset_bias, EPSILON)
+        points = self.sampler(tokens, rois)  # (B, N, P, 2)
         sampled = sample_features(features, points, padding='border', clamp=False)
         tokens = tokens + drop_path(self.mixing(sampled, tokens), rate, self.training)
         code = encode_rois(rois, tokens.shape[-1]).to(tokens.dtype)

@@ -67,32 +67,57 @@ class SelfAttention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
 
 
-class RoISampler(nn.Module):
-    """Moves the tokens' RoIs and tells where in them to look (SparseFormer, section 3.2).
+class PointSampler(nn.Module):
+    """Tells where in their RoIs tokens look (SparseFormer, section 3.2).
 
     Args:
         dim: Channels of a token.
         num_points: Points ``P`` that each token samples.
+        norm_epsilon: Of the tokens' normalisation.
+        spread_epsilon: Added to the points' standard deviation.
     """
 
-    def __init__(self, dim: int, num_points: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_points: int,
+        norm_epsilon: float = 1e-6,
+        spread_epsilon: float = 1e-7,
+    ) -> None:
         super().__init__()
-        self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.adjust = nn.Linear(dim, 4, bias=False)
-        self.offset_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.spread_epsilon = spread_epsilon
+        self.offset_norm = nn.LayerNorm(dim, eps=norm_epsilon)
         self.offset = nn.Linear(dim, 2 * num_points, bias=False)
         self.offset_bias = nn.Parameter(grid_offsets(num_points))
 
     def init_weights(self) -> None:
-        """Starts with RoIs that stay where they are."""
-        for norm in (self.adjust_norm, self.offset_norm):
-            nn.init.constant_(norm.weight, norm.weight.numel() ** -0.5)
-        nn.init.zeros_(self.adjust.weight)
+        """Starts near the grid of points in each RoI, whatever the token."""
+        nn.init.constant_(self.offset_norm.weight, self.offset_norm.weight.numel() ** -0.5)
 
-    def points(self, tokens: Tensor, rois: Tensor) -> Tensor:
-        """Where ``(B, N, dim)`` tokens look in their ``(B, N, 4)`` RoIs: ``(B, N, P, 2)``."""
+    def forward(self, tokens: Tensor, rois: Tensor) -> Tensor:
+        """``(B, N, dim)`` tokens with ``(B, N, 4)`` RoIs -> ``(B, N, P, 2)`` points."""
         offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, 2))
-        return sampling_points(rois, offsets.float() + self.offset_bias)
+        return sampling_points(rois, offsets.float() + self.offset_bias, self.spread_epsilon)
+
+
+class RoISampler(PointSampler):
+    """Moves the tokens' RoIs, too.
+
+    Args:
+        dim: Channels of a token.
+        num_points: Points that each token samples.
+    """
+
+    def __init__(self, dim: int, num_points: int) -> None:
+        super().__init__(dim, num_points)
+        self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
+        self.adjust = nn.Linear(dim, 4, bias=False)
+
+    def init_weights(self) -> None:
+        """Starts with RoIs that stay where they are."""
+        super().init_weights()
+        nn.init.constant_(self.adjust_norm.weight, self.adjust_norm.weight.numel() ** -0.5)
+        nn.init.zeros_(self.adjust.weight)
 
 
 class SparseFormerUnit(nn.Module):
@@ -163,6 +188,6 @@ class SparseFormerUnit(nn.Module):
         if self.sampler is not None and self.mixing is not None:
             deltas = self.sampler.adjust(self.sampler.adjust_norm(tokens))
             rois = adjust_rois(rois, drop(deltas))
-            sampled = sample_features(features, self.sampler.points(tokens, rois))  # (B, N, P, C)
+            sampled = sample_features(features, self.sampler(tokens, rois))  # (B, N, P, C)
             tokens = tokens + drop(self.mixing(sampled, tokens))
         return tokens + drop(self.ffn(self.norm2(tokens))), rois

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from sparse_mm.models.layers.loss_scale import clamp_gradient
 
-EPSILON = 1e-7
 FAR = 1e4
 
 
@@ -70,7 +69,7 @@ def adjust_rois(rois: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=-1).clamp(-FAR, FAR)
 
 
-def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = EPSILON) -> Tensor:
+def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Tensor:
     """Places sampling points in their boxes.
 
     Each token's offsets are normalised, so that its points have a third of the box's size as

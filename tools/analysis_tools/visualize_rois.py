@@ -1,0 +1,167 @@
+"""Draws where SparseFormer's tokens look: RoIs and sampling points of each look, over the image.
+
+python tools/analysis_tools/visualize_rois.py IMAGE CONFIG CHECKPOINT --out rois.png
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.sparse_former_unit import PointSampler
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('image', help='picture to look at')
+    parser.add_argument('config', help='config of a model with a SparseFormer')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('--out', default='rois.png', help='file to write (default: rois.png)')
+    parser.add_argument(
+        '--stages',
+        type=int,
+        nargs='+',
+        help='which looks to draw, from 1, one panel each (default: all)',
+    )
+    parser.add_argument(
+        '--tokens', type=int, nargs='+', help='which tokens to draw, from 0 (default: all)'
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='size at which the model sees it; by default that of the test pipeline',
+    )
+    return parser.parse_args()
+
+
+def read_image(path: str, shape: tuple[int, int]) -> np.ndarray:
+    """Reads an image in a given size: ``(H, W, 3)``, RGB.
+
+    Raises:
+        BadInputError: It is no image.
+    """
+    image = cv2.imread(path)
+    if image is None:
+        raise BadInputError(f'{path!r} does not exist or is not an image.')
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def normalise(image: np.ndarray, cfg: Config) -> Tensor:
+    """Prepares an RGB image as the config's model does: ``(1, 3, H, W)``."""
+    model = cfg.model.get('data_preprocessor') or {}
+    # mmpretrain keeps it beside the model, and calls its setting by another name.
+    settings = {**(cfg.get('data_preprocessor') or {}), **model}
+    x = torch.from_numpy(image).permute(2, 0, 1).float()
+    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
+        x = x.flip(0)
+    mean, std = (
+        torch.tensor(settings.get(name) or [default] * 3).view(3, 1, 1)
+        for name, default in (('mean', 0.0), ('std', 1.0))
+    )
+    return ((x - mean) / std).unsqueeze(0)
+
+
+def looks_of(backbone: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Runs the backbone; gives RoIs ``(N, 4)`` and points ``(N, P, 2)`` of each look.
+
+    Raises:
+        BadInputError: The backbone is no SparseFormer.
+    """
+    found: list[tuple[Tensor, Tensor]] = []
+
+    def keep(module: nn.Module, inputs: tuple, points: Tensor) -> None:
+        found.append((inputs[1][0], points[0]))
+
+    for module in backbone.modules():
+        if isinstance(module, PointSampler):
+            module.register_forward_hook(keep)
+    with torch.no_grad():
+        backbone(x)
+    if not found:
+        raise BadInputError(f'{type(backbone).__name__} has no RoIs: it is no SparseFormer.')
+    return found
+
+
+def draw(
+    image: np.ndarray,
+    looks: list[tuple[Tensor, Tensor]],
+    stages: list[int],
+    tokens: list[int],
+) -> Figure:
+    """Draws one panel for each chosen look; a token keeps its colour."""
+    height, width = image.shape[:2]
+    figure = Figure(figsize=(4.8 * len(stages), 4.8 * height / width + 0.4), dpi=120)
+    FigureCanvasAgg(figure)
+    colours = colormaps['hsv'](np.linspace(0, 1, len(tokens), endpoint=False))
+    for i, stage in enumerate(stages):
+        rois, points = looks[stage - 1]
+        boxes = rois.unflatten(-1, (2, 2)).numpy() * (width, height)  # (N, corners, xy)
+        places = points.numpy() * (width, height)  # (N, P, xy)
+        axes = figure.add_subplot(1, len(stages), i + 1)
+        axes.imshow(image)
+        axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+        axes.set_title(f'look {stage} of {len(looks)}', fontsize=10)
+        for token, colour in zip(tokens, colours, strict=True):
+            low, high = boxes[token]
+            axes.add_patch(Rectangle(low, *(high - low), fill=False, color=colour, linewidth=0.8))
+            axes.scatter(*places[token].T, s=4, color=colour, linewidths=0)
+    figure.tight_layout()
+    return figure
+
+
+def choose(name: str, given: list[int] | None, first: int, last: int) -> list[int]:
+    """Checks chosen numbers; all from first to last where none are given.
+
+    Raises:
+        BadInputError: One is out of range.
+    """
+    chosen = given or list(range(first, last + 1))
+    wrong = [number for number in chosen if not first <= number <= last]
+    if wrong:
+        raise BadInputError(f'--{name}: {wrong[0]} is not between {first} and {last}.')
+    return chosen
+
+
+def main() -> None:
+    """Checks, looks, draws."""
+    args = parse_args()
+    options = argparse.Namespace(
+        config=args.config, cfg_options=None, launcher='none', work_dir=None, local_rank=0
+    )
+    cfg = load_config(options)
+    out = Path(args.out)
+    preflight.check_work_dir(str(out.parent))
+    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
+    image = read_image(args.image, shape)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model: Any = MODELS.build(cfg.model).eval()
+    preflight.check_checkpoint(args.checkpoint, model, whole=False)
+    model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
+    looks = looks_of(model.backbone, normalise(image, cfg))
+    stages = choose('stages', args.stages, 1, len(looks))
+    tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
+    draw(image, looks, stages, tokens).savefig(out)
+    print(f'written: {out} ({len(stages)} of {len(looks)} looks, {len(tokens)} tokens)')
+
+
+if __name__ == '__main__':
+    run(main)
