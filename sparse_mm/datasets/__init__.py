@@ -1,3 +1,4 @@
+from sparse_mm.datasets.shape_pictures import ShapePictures
 from sparse_mm.datasets.shapes import ShapesDataset
 
-__all__ = ['ShapesDataset']
+__all__ = ['ShapePictures', 'ShapesDataset']

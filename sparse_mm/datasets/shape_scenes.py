@@ -80,14 +80,18 @@ def object_colour(label: int, ground: np.ndarray, rng: np.random.Generator) -> n
 
 
 def draw_scene(
-    seed: tuple[int, ...], size: int, max_objects: int = 6
+    seed: tuple[int, ...],
+    size: int,
+    num_objects: tuple[int, int] = (2, 6),
+    radii: tuple[float, float] = (0.045, 0.14),
 ) -> tuple[np.ndarray, list[ShapeInstance]]:
     """Draws a scene.
 
     Args:
         seed: Any integers; they determine the scene.
         size: Side of the image in pixels.
-        max_objects: The most objects; at least 2. Some hide parts of others.
+        num_objects: The least and the most objects. Some hide parts of others.
+        radii: The least and the largest radius of an object, of ``size``.
 
     Returns:
         The image, ``(size, size, 3)`` uint8 BGR, and its objects with their visible masks.
@@ -102,9 +106,9 @@ def draw_scene(
     labels: list[int] = []
     areas: list[int] = []
     centre = rng.uniform(0.1, 0.9, 2) * size
-    for number in range(1, rng.integers(2, max_objects + 1) + 1):
+    for number in range(1, rng.integers(num_objects[0], num_objects[1] + 1) + 1):
         label = int(rng.integers(len(CLASSES)))
-        radius = size * np.exp(rng.uniform(np.log(0.045), np.log(0.14)))
+        radius = size * np.exp(rng.uniform(*np.log(radii)))
         # A third of the objects overlap the one before.
         if number > 1 and rng.random() < 0.35:
             centre = centre + rng.uniform(-1.2, 1.2, 2) * radius

@@ -91,3 +91,17 @@ def test_other_scenes_are_not_written_over(tmp_path):
     with pytest.raises(BadInputError, match=r'holds other scenes .* delete the file or set'):
         dataset(tmp_path, num_images=4)
     assert json.loads((tmp_path / 'annotations' / 'train.json').read_text()) == before
+
+
+def test_pictures_show_one_shape_each_and_follow_from_the_seed():
+    def build(seed):
+        return DATASETS.build(
+            dict(type='ShapePictures', num_images=24, size=64, seed=seed, pipeline=[])
+        )
+
+    dataset = build(0)
+    first = dataset[0]
+    assert first['img'].shape == (64, 64, 3)
+    assert {dataset[i]['gt_label'] for i in range(24)} == set(range(len(CLASSES)))
+    assert np.array_equal(first['img'], build(0)[0]['img'])
+    assert not np.array_equal(first['img'], build(1)[0]['img'])
