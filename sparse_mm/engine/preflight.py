@@ -25,6 +25,16 @@ DATASET_HINTS = {
         'folder with the environment variable COCO_ROOT or --cfg-options data_root=FOLDER. '
         'configs/sparsevit_maskrcnn_shapes.py needs no data set'
     ),
+    'CityscapesDataset': (
+        'Cityscapes is expected as leftImg8bit/ and gtFine/, each with train/ and val/, in one '
+        'folder; name that folder with the environment variable CITYSCAPES_ROOT or --cfg-options '
+        'data_root=FOLDER'
+    ),
+    'NuScenesDataset': (
+        'nuScenes is expected as samples/, nuscenes_infos_train.pkl and nuscenes_infos_val.pkl '
+        "(made by mmdet3d's tools/create_data.py) in one folder; name that folder with the "
+        'environment variable NUSCENES_ROOT or --cfg-options data_root=FOLDER'
+    ),
     'ImageNet': (
         'ImageNet is expected as train/ and val/ with a folder for each class, in one folder; name '
         'that folder with the environment variable IMAGENET_ROOT or --cfg-options data_root=FOLDER'

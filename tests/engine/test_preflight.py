@@ -39,9 +39,17 @@ def test_absolute_paths_and_folders_are_checked(tmp_path):
         preflight.check_data(config(dataset), ('train',))
 
 
-def test_other_data_sets_get_a_hint_of_their_own():
-    dataset = dict(type='CityscapesDataset', data_root='nowhere')
-    with pytest.raises(BadInputError, match=r'set data_root of train_dataloader\.dataset'):
+@pytest.mark.parametrize(
+    ('kind', 'hint'),
+    [
+        ('CityscapesDataset', 'leftImg8bit/ and gtFine/.*CITYSCAPES_ROOT'),
+        ('NuScenesDataset', r'nuscenes_infos_train\.pkl.*create_data\.py.*NUSCENES_ROOT'),
+        ('ADE20KDataset', r'set data_root of train_dataloader\.dataset'),
+    ],
+)
+def test_each_data_set_gets_a_hint_of_its_own(kind, hint):
+    dataset = dict(type=kind, data_root='nowhere')
+    with pytest.raises(BadInputError, match=hint):
         preflight.check_data(config(dataset), ('train',))
 
 
