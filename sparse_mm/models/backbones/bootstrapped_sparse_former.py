@@ -20,7 +20,7 @@ from sparse_mm.models.backbones.sparse_former_unit import (
     rising_rates,
 )
 from sparse_mm.models.layers.adaptive_mixing import AdaptiveMixing
-from sparse_mm.models.layers.image_features import EarlyConvolution
+from sparse_mm.models.layers.image_features import EarlyConvolution, check_image_size
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     encode_rois,
@@ -254,11 +254,7 @@ class BootstrappedSparseFormer(BaseModule):
         Raises:
             BadInputError: The images are smaller than the stride of the feature map.
         """
-        if min(images.shape[-2:]) < self.stem.stride:
-            raise BadInputError(
-                f'An image of {tuple(images.shape[-2:])} pixels is smaller than the stride '
-                f'{self.stem.stride} of the image features.'
-            )
+        check_image_size(images, self.stem.stride)
         batch = len(images)
         features = self.stem(images)  # (B, C', H/4, W/4)
         rois = self.token_rois.repeat(batch, 1, 1)  # (B, N, 4)

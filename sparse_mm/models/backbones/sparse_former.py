@@ -17,7 +17,7 @@ from sparse_mm.models.backbones.sparse_former_unit import (
     rising_rates,
 )
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
-from sparse_mm.models.layers.image_features import IMAGE_FEATURES
+from sparse_mm.models.layers.image_features import IMAGE_FEATURES, check_image_size
 from sparse_mm.models.layers.rois import grid_cells, grid_rois
 from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
@@ -178,11 +178,7 @@ class SparseFormer(BaseModule):
         Raises:
             BadInputError: The images are smaller than the stride of the feature map.
         """
-        if min(images.shape[-2:]) < self.stem.stride:
-            raise BadInputError(
-                f'An image of {tuple(images.shape[-2:])} pixels is smaller than the stride '
-                f'{self.stem.stride} of the image features.'
-            )
+        check_image_size(images, self.stem.stride)
         features = self.stem(images)  # (B, C', H', W')
         tokens, rois = (
             start.repeat(len(images), 1, 1) for start in (self.token_embedding, self.token_rois)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.errors import BadInputError
+
 EPSILON = 1e-7
 
 
@@ -19,6 +21,19 @@ def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILO
     """
     variance, mean = torch.var_mean(x.float(), dim=1, unbiased=unbiased, keepdim=True)
     return (x - mean) / (variance + epsilon).sqrt()
+
+
+def check_image_size(images: Tensor, stride: int) -> None:
+    """Checks that images ``(B, 3, H, W)`` leave a feature map of this stride at least one place.
+
+    Raises:
+        BadInputError: They are too small.
+    """
+    if min(images.shape[-2:]) < stride:
+        raise BadInputError(
+            f'An image of {tuple(images.shape[-2:])} pixels is smaller than the stride {stride} of '
+            'the image features.'
+        )
 
 
 class EarlyConvolution(nn.Module):

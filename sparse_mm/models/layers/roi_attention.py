@@ -1,5 +1,7 @@
 """Places of a map ask latent tokens, by what they are and by where their RoIs lie."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,7 +71,9 @@ class RoIAttention(nn.Module):
         values = self._heads(self.value(tokens)).chunk(3, dim=-1)  # (B, heads, N, d) each
         importance = self.importance(tokens).transpose(1, 2)  # (B, heads, N)
         sharpness = F.softplus(self.sharpness(tokens)).transpose(1, 2)  # (B, heads, N)
-        with torch.autocast(tokens.device.type, enabled=False):
+        device = tokens.device.type
+        known = torch.amp.is_autocast_available(device)  # not on the meta device
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             answers = self._attend(
                 query.float() * query.shape[-1] ** -0.5,
                 key.float(),

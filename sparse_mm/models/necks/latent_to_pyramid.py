@@ -1,7 +1,6 @@
 """From latent tokens back to maps: the neck between SparseFormer and dense heads."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.layers.roi_attention import RoIAttention
-from sparse_mm.models.layers.roi_splat import RoISplat
 
 
 @MODELS.register_module()
@@ -27,6 +25,10 @@ class LatentToPyramid(BaseModule):
        :class:`RoIAttention`. A finer level takes the answers of the next coarser one, enlarged: the
        tokens know what and roughly where, the local features exactly where.
     3. **Sum.** Local features and answers, each through a linear layer.
+
+    The alternative, tokens that paint patches of features into their RoIs, was tried on the
+    generated scenes: in the end as good, slower to learn, and dearer at the size of COCO
+    (docs/results.md).
 
     Args:
         in_channels: Channels of a token.
@@ -55,7 +57,6 @@ class LatentToPyramid(BaseModule):
         ask_stride: int = 8,
         num_heads: int = 8,
         norm_cfg: dict | None = None,
-        design: str = 'attend',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -100,22 +101,17 @@ class LatentToPyramid(BaseModule):
             )
         for stride in self.strides:
             self.lateral.append(nn.Conv2d(feature_channels, out_channels, kernel_size=1))
-            if stride < ask_stride:
-                continue
-            reader: nn.Module
-            if design == 'attend':
-                reader = RoIAttention(in_channels, feature_channels, out_channels, num_heads)
-            else:
-                reader = RoISplat(in_channels, out_channels)
-            self.ask.append(reader)
+            if stride >= ask_stride:
+                self.ask.append(
+                    RoIAttention(in_channels, feature_channels, out_channels, num_heads)
+                )
 
     def init_weights(self) -> None:
         """Initialises convolutions as ``ConvModule`` does, then the attention in its own way."""
         super().init_weights()
         for ask in self.ask:
-            own: Any = getattr(ask, 'init_weights', None)
-            if own:
-                own()
+            assert isinstance(ask, RoIAttention)
+            ask.init_weights()
 
     def forward(self, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Builds the pyramid.
