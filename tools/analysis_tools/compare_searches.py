@@ -1,7 +1,8 @@
 """Compares evolution, random search, uniform ratios and dense, after the same finetuning.
 
 Each search starts from one adapted checkpoint with the same budgets and evaluations and another
-seed; each winner is finetuned by the same config and seed. What is done already is not done again.
+seed; each winner is finetuned by the same config with the same seeds. What is done already is not
+done again.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -40,6 +41,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
     parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument(
+        '--tune-seeds', type=int, nargs='+', default=[0, 1, 2], help='of each finetuning'
+    )
     parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
     parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
     return parser.parse_args()
@@ -140,8 +144,9 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """Runs everything; one row for each method and budget."""
         costs = CostModel(self.shape, self.space, LatencyTable.read(self.table()))
-        dense = [[0.0] * pairs for pairs in self.space.num_pairs]
-        rows = [dict(budget='', method='dense', ratios=[dense] * len(self.args.seeds))]
+        seeds = self.args.tune_seeds
+        dense = tuple((0.0,) * pairs for pairs in self.space.num_pairs)
+        rows: list[dict[str, Any]] = [dict(budget='', method='dense', ratios=[dense])]
         searches: dict[str, list[Path]] = {}
         runs = list(product(('random', 'evolution'), self.args.seeds))
         for (strategy, _), folder in zip(runs, self.parallel(self.search, runs), strict=True):
@@ -152,38 +157,30 @@ class Comparison:
                 for candidate in self.space.uniform()
                 if not budget.excess(costs.cost(candidate, budget.unit))
             )
-            found = [[list(stage) for stage in uniform]] * len(self.args.seeds)
-            rows.append(dict(budget=str(budget), method='uniform', ratios=found))
+            rows.append(dict(budget=str(budget), method='uniform', ratios=[uniform]))
             for strategy, folders in searches.items():
                 name = f'best_{budget.slug}.json' if len(self.budgets) > 1 else 'best.json'
                 best = [json.loads((folder / name).read_text()) for folder in folders]
                 row = dict(budget=str(budget), method=strategy)
-                row['ratios'] = [item['pruning_ratios'] for item in best]
+                row['ratios'] = [_tuple(item['pruning_ratios']) for item in best]
                 row['search'] = [item['score'] for item in best]
                 rows.append(row)
-        tunings = {
-            (_tuple(ratios), seed)
-            for row in rows
-            for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
-        }
-        self.parallel(self.tune, sorted(tunings))
-        for row in rows:
-            row['metrics'] = [
-                self.tune(ratios, seed)  # read, by now
-                for ratios, seed in zip(row['ratios'], self.args.seeds, strict=True)
-            ]
-            row['macs'] = [costs.cost(_tuple(ratios), 'macs') for ratios in row['ratios']]
+        tunings = [[(ratios, seed) for ratios in row['ratios'] for seed in seeds] for row in rows]
+        self.parallel(self.tune, sorted(set(chain(*tunings))))
+        for row, runs in zip(rows, tunings, strict=True):
+            row['metrics'] = [self.tune(*run) for run in runs]  # read, by now
+            row['macs'] = [costs.cost(ratios, 'macs') for ratios in row['ratios']]
         self.measure(rows)
         return rows
 
     def measure(self, rows: list[dict[str, Any]]) -> None:
         """Measures all settings whole, side by side."""
-        settings = list(dict.fromkeys(_tuple(ratios) for row in rows for ratios in row['ratios']))
+        settings = list(dict.fromkeys(ratios for row in rows for ratios in row['ratios']))
         times = measure_whole(self.backbone, self.shape, settings, seconds=120)
         measured = dict(zip(settings, times, strict=True))
-        dense = measured[_tuple(rows[0]['ratios'][0])]
+        dense = measured[rows[0]['ratios'][0]]
         for row in rows:
-            row['latency'] = [measured[_tuple(ratios)] / dense for ratios in row['ratios']]
+            row['latency'] = [measured[ratios] / dense for ratios in row['ratios']]
 
 
 def _tuple(ratios: list[list[float]]) -> tuple[tuple[float, ...], ...]:
