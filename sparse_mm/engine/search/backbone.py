@@ -66,7 +66,8 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
 
 def val_images_have_size(cfg: Config, size: tuple[int, int]) -> bool:
     """Whether the backbone sees every validation image in this size (H, W), without padding."""
-    divisor = (cfg.get('model') or {}).get('data_preprocessor', {}).get('pad_size_divisor', 1)
+    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    divisor = preprocessor.get('pad_size_divisor', 1)
     try:
         return fixed_image_size(cfg, 'val') == tuple(size) and not any(n % divisor for n in size)
     except BadInputError:

@@ -92,7 +92,7 @@ class SparseFormer(BaseModule):
             settings['num_tokens'] = num_tokens
         if drop_path_rate is not None:
             settings['drop_path_rate'] = drop_path_rate
-        _check(settings, focusing_repeats, num_points, num_heads)
+        _check(settings, focusing_repeats, num_points, num_heads, feature_channels)
         for name, value, known in (
             ('image_features', image_features, IMAGE_FEATURES),
             ('decoding', decoding, DECODERS),
@@ -207,12 +207,19 @@ def _read_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:
     return dict(arch)
 
 
-def _check(settings: dict[str, Any], repeats: int, num_points: int, num_heads: int) -> None:
+def _check(
+    settings: dict[str, Any],
+    repeats: int,
+    num_points: int,
+    num_heads: int,
+    feature_channels: int | None,
+) -> None:
     numbers = dict(
         num_tokens=settings['num_tokens'],
         depth=settings['depth'],
         num_points=num_points,
         num_heads=num_heads,
+        feature_channels=1 if feature_channels is None else feature_channels,
     )
     for name, number in numbers.items():
         if number < 1:
