@@ -85,6 +85,15 @@ def test_sizes(strides, height, width):
         assert x.shape == (2, 32, *expected), stride
 
 
+def test_several_finer_levels_take_the_coarser_ones_answers():
+    neck = build(ask_stride=16)
+    tokens, rois, features = inputs()
+    maps = neck((tokens, rois, features))
+    assert [x.shape[-2:] for x in maps] == [(24, 40), (12, 20), (6, 10), (3, 5)]
+    changed = neck((tokens + 1, rois, features))
+    assert all((one - two).abs().max() > 0.01 for one, two in zip(maps, changed, strict=True))
+
+
 def test_everything_learns():
     neck = build()
     tokens, rois, features = (x.requires_grad_() for x in inputs())
