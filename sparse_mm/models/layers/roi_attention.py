@@ -27,9 +27,9 @@ class RoIAttention(nn.Module):
     changes over its RoI.
 
     Both ``u`` and ``|u|²`` are polynomials of the place's coordinates, so geometry becomes a few
-    more channels of queries, keys and values. The whole is plain attention at a cost linear in
-    tokens × places, and PyTorch's fused kernels need not store a value for each pair. It is
-    computed in float32, for the polynomials cancel.
+    more channels of queries, keys and values: the whole is plain attention, at a cost linear in
+    tokens × places, and the geometry of a pair is never computed by itself. It runs in float32, for
+    the polynomials cancel.
 
     Args:
         token_dim: Channels of a token.
