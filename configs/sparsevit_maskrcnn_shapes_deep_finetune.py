@@ -22,4 +22,4 @@ val_dataloader = dict(dataset=fresh)
 test_dataloader = dict(dataset=fresh)
 val_evaluator = dict(ann_file=fresh['ann_file'])
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best=None))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best=None))

@@ -89,6 +89,36 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return dict(checkpoint)
 
 
+def latest_checkpoint(work_dir: str) -> str | None:
+    """Finds where a killed run can go on, whatever it was writing at that moment.
+
+    MMEngine goes by the file ``last_checkpoint``, which a kill can leave empty, or naming a
+    checkpoint that was just removed; then the newest that can be read is taken.
+
+    Args:
+        work_dir: The run's work directory.
+
+    Returns:
+        The checkpoint; None where there is none to go on from.
+    """
+    folder = Path(work_dir)
+    try:
+        named = [Path((folder / 'last_checkpoint').read_text().strip())]
+    except FileNotFoundError:
+        return None  # not even the first checkpoint was finished
+    numbered = [
+        path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
+    ]
+    numbered.sort(key=lambda path: -int(path.stem.split('_')[1]))
+    for path in [*named, *numbered]:
+        try:
+            read_checkpoint(str(path))
+        except BadInputError:
+            continue
+        return str(path)
+    return None
+
+
 def weights_of(checkpoint: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     """Finds the named weights in a checkpoint.
 

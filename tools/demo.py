@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
@@ -67,7 +66,7 @@ def main() -> None:
             'cores',
             flush=True,
         )
-        resume = ['--resume'] if find_latest_checkpoint(str(work_dir)) else []
+        resume = ['--resume'] if list(work_dir.glob('*.pth')) else []
         run_tool('train.py', str(CONFIG), *options, *resume, *overrides)
     trained = time.monotonic()
     print('[2/2] testing on unseen scenes', flush=True)

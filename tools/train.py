@@ -3,8 +3,8 @@
 import argparse
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
+from sparse_mm.checkpoints import latest_checkpoint
 from sparse_mm.engine import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
@@ -49,7 +49,8 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.resume != 'auto':
+            cfg.load_from = args.resume
     set_default_loader_options(cfg, 'train')
     set_default_loader_options(cfg, 'val')
 
@@ -62,14 +63,18 @@ def main() -> None:
     preflight.check_device(cfg)
     preflight.check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
     preflight.check_work_dir(cfg.work_dir)
-    checkpoint = cfg.get('load_from')
     if cfg.get('resume'):
-        checkpoint = checkpoint or find_latest_checkpoint(cfg.work_dir)
+        named = None if args.resume == 'auto' else cfg.get('load_from')
+        found = named or latest_checkpoint(cfg.work_dir)
+        cfg.resume = found is not None
+        cfg.load_from = found or cfg.get('load_from')
     else:
         preflight.check_no_earlier_run(cfg.work_dir)
     runner = build_runner(cfg)
-    if checkpoint:
-        preflight.check_checkpoint(checkpoint, runner.model, whole=bool(cfg.get('resume')))
+    if args.resume and not cfg.resume:
+        runner.logger.info(f'Nothing to resume in {cfg.work_dir}: the run starts at its beginning.')
+    if cfg.get('load_from'):
+        preflight.check_checkpoint(cfg.load_from, runner.model, whole=bool(cfg.get('resume')))
     runner.train()
 
 

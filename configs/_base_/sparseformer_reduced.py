@@ -25,5 +25,5 @@ val_cfg = dict()
 test_cfg = dict()
 val_evaluator = dict(type='Accuracy', topk=1)
 test_evaluator = val_evaluator
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
 randomness = dict(seed=0)

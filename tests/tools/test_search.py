@@ -9,7 +9,9 @@ import time
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from sparse_mm.checkpoints import latest_checkpoint
 from tests.conftest import ROOT
 from tests.engine.search.toy import toy_config
 
@@ -66,6 +68,38 @@ def scored(run):
         return len(json.loads((run / 'sparsity_search' / 'state.json').read_text())['records'])
     except FileNotFoundError:
         return 0
+
+
+@pytest.mark.parametrize('last', ['', 'run/epoch_9.pth', None])
+def test_a_kill_while_a_checkpoint_is_written_loses_nothing_before_it(tmp_path, last):
+    torch.save(dict(state_dict=dict(a=torch.zeros(2))), tmp_path / 'epoch_2.pth')
+    whole = (tmp_path / 'epoch_2.pth').read_bytes()
+    (tmp_path / 'epoch_10.pth').write_bytes(whole[:-100])
+    (tmp_path / 'best_bbox_epoch_11.pth').write_bytes(whole)
+    if last is None:
+        assert latest_checkpoint(str(tmp_path)) is None
+        return
+    (tmp_path / 'last_checkpoint').write_text(last)
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'best_bbox_epoch_11.pth'))
+    assert latest_checkpoint(str(tmp_path)).endswith('best_bbox_epoch_11.pth')
+
+
+@pytest.mark.slow
+def test_killed_before_its_first_checkpoint_it_starts_anew_from_its_own_weights(
+    call_tool, tmp_path
+):
+    cfg = toy_config()
+    cfg.update(custom_hooks=[], load_from='start.pth')
+    cfg['train_cfg'].update(max_epochs=1)
+    torch.save(dict(state_dict=MODELS.build(cfg['model']).state_dict()), tmp_path / 'start.pth')
+    Config(cfg).dump(tmp_path / 'toy.py')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'epoch_1.pth').write_bytes(b'half')
+    log = call_tool('train.py', 'toy.py', '--work-dir', 'run', '--resume')
+    assert 'Nothing to resume in run' in log
+    assert 'Load checkpoint from start.pth' in log
+    assert torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
 
 
 @pytest.mark.slow
