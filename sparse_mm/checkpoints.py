@@ -92,8 +92,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 def latest_checkpoint(work_dir: str) -> str | None:
     """Finds where a killed run can go on, whatever it was writing at that moment.
 
-    MMEngine goes by the file ``last_checkpoint``, which a kill can leave empty, or naming a
-    checkpoint that was just removed; then the newest that can be read is taken.
+    MMEngine goes by the file ``last_checkpoint``, which a kill can leave unwritten, empty, or
+    naming a checkpoint that was just removed; then the newest that can be read is taken.
 
     Args:
         work_dir: The run's work directory.
@@ -102,10 +102,8 @@ def latest_checkpoint(work_dir: str) -> str | None:
         The checkpoint; None where there is none to go on from.
     """
     folder = Path(work_dir)
-    try:
-        named = [Path((folder / 'last_checkpoint').read_text().strip())]
-    except FileNotFoundError:
-        return None  # not even the first checkpoint was finished
+    last = folder / 'last_checkpoint'
+    named = [Path(last.read_text().strip())] if last.is_file() else []
     numbered = [
         path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
     ]

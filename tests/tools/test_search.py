@@ -76,13 +76,12 @@ def test_a_kill_while_a_checkpoint_is_written_loses_nothing_before_it(tmp_path, 
     whole = (tmp_path / 'epoch_2.pth').read_bytes()
     (tmp_path / 'epoch_10.pth').write_bytes(whole[:-100])
     (tmp_path / 'best_bbox_epoch_11.pth').write_bytes(whole)
-    if last is None:
-        assert latest_checkpoint(str(tmp_path)) is None
-        return
-    (tmp_path / 'last_checkpoint').write_text(last)
+    if last is not None:
+        (tmp_path / 'last_checkpoint').write_text(last)
     assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_2.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'best_bbox_epoch_11.pth'))
     assert latest_checkpoint(str(tmp_path)).endswith('best_bbox_epoch_11.pth')
+    assert latest_checkpoint(str(tmp_path / 'elsewhere')) is None
 
 
 @pytest.mark.slow

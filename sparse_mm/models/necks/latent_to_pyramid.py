@@ -80,7 +80,6 @@ class LatentToPyramid(BaseModule):
                 f'out_channels {out_channels} is not divisible by {num_heads} heads; set num_heads.'
             )
         self.strides = tuple(strides)
-        self.feature_stride = feature_stride
         self.ask_stride = ask_stride
         norm = norm_cfg or dict(type='GN', num_groups=8)
         self.local = nn.ModuleList()
