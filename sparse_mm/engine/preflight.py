@@ -15,6 +15,12 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
+from sparse_mm.engine.annotation_files import (
+    LABEL_MAP,
+    check_label_maps,
+    check_nuscenes_infos,
+    create_infos,
+)
 from sparse_mm.errors import BadInputError
 
 # What to say of a data set that is not there: its layout, and the setting that moves it.
@@ -52,14 +58,14 @@ def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Checks that annotation files and image folders are there.
+    """Checks that annotation files and image folders are there, in the form that the hosts read.
 
     Args:
         cfg: The run's config.
         splits: Of ``'train'``, ``'val'``, ``'test'``, those that the run will read.
 
     Raises:
-        BadInputError: One is missing or truncated.
+        BadInputError: One is missing, truncated, not converted, or of an older format.
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
@@ -77,17 +83,31 @@ def _check_dataset(dataset: ConfigDict, split: str) -> None:
     # Without any path of its own a data set reads its root.
     paths = [Path(root, path) for path in needed if path] or [Path(root)]
     for path in paths:
-        hint = DATASET_HINTS.get(kind, f'set data_root of {split}_dataloader.dataset')
         if not path.exists():
             raise BadInputError(
                 f'{kind} ({split}) is missing or incomplete: there is no {str(path)!r} (looked for '
-                f'from {os.getcwd()!r}). {hint}.'
+                f'from {os.getcwd()!r}). {_hint(kind, split, path, root)}.'
             )
         if path.suffix == '.json' and not _ends_like_json(path):
             raise BadInputError(
                 f'{kind} ({split}) is incomplete: the annotation file {str(path)!r} is truncated. '
-                f'{hint}.'
+                f'{_hint(kind, split, path, root)}.'
             )
+        if path.suffix == '.pkl' and 'NuScenes' in kind:
+            check_nuscenes_infos(path, Path(root))
+        own_suffix = dataset.get('seg_map_suffix', LABEL_MAP) != LABEL_MAP
+        if kind == 'CityscapesDataset' and not own_suffix:
+            check_label_maps(path, Path(root))
+
+
+def _hint(kind: str, split: str, path: Path, root: str) -> str:
+    """What to say of a data set that lacks a path."""
+    if 'NuScenes' in kind:  # data sets derived from it lie as it does
+        kind = 'NuScenesDataset'
+    hint = DATASET_HINTS.get(kind, f'set data_root of {split}_dataloader.dataset')
+    if kind == 'NuScenesDataset' and path.suffix == '.pkl' and Path(root).is_dir():
+        hint += f'. The info files are made by: {create_infos(Path(root))}'
+    return hint
 
 
 def _prefixes(data_prefix: dict | str | None) -> list[str]:
