@@ -7,7 +7,6 @@ _base_ = [
     'mmdet3d::_base_/schedules/mmdet-schedule-1x.py',
     'mmdet3d::_base_/default_runtime.py',
     './_base_/nuscenes_mono3d.py',
-    './_base_/sparse_mm.py',
 ]
 
 model = dict(

@@ -4,11 +4,20 @@
 # `--cfg-options data_root=FOLDER`).
 _base_ = 'mmdet3d::_base_/datasets/nus-mono3d.py'
 
+# Ours, and the metric that needs mmdet3d, which not every model does.
+custom_imports = dict(
+    imports=['sparse_mm', 'sparse_mm.evaluation.nuscenes_metric'], allow_failed_imports=False
+)
+
 data_root = '{{$NUSCENES_ROOT:data/nuscenes}}'
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].type = 'Resize3D'  # mmdet's Resize would leave the 3D targets behind
 train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader
-val_evaluator = dict(data_root=data_root, ann_file=f'{data_root}/nuscenes_infos_val.pkl')
+val_evaluator = dict(
+    type='MonoNuScenesMetric',  # joins the cameras of a frame on any device
+    data_root=data_root,
+    ann_file=f'{data_root}/nuscenes_infos_val.pkl',
+)
 test_evaluator = val_evaluator

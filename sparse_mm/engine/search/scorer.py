@@ -26,7 +26,7 @@ from sparse_mm.sparsity.space import Candidate
 # Metrics whose host class rounds: candidates that differ would tie.
 FULL_PRECISION = {'CocoMetric': 'coco_metric', 'IoUMetric': 'iou_metric'}
 # Metrics that look up every sample of the set, predicted or not.
-WHOLE_SET = ('NuScenesMetric', 'KittiMetric', 'WaymoMetric', 'LyftMetric')
+WHOLE_SET = ('MonoNuScenesMetric', 'NuScenesMetric', 'KittiMetric', 'WaymoMetric', 'LyftMetric')
 
 
 class CandidateScorer:
