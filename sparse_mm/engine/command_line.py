@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
 
+CHECKOUT = Path(__file__).resolve().parents[2]
+
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that OpenMMLab's tools share."""
@@ -45,6 +47,8 @@ def load_config(args: argparse.Namespace) -> Config:
         BadInputError: There is no such file, or it cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if str(CHECKOUT) not in sys.path:
+        sys.path.append(str(CHECKOUT))  # configs of projects/ import their packages from there
     if not os.path.isfile(args.config):
         raise BadInputError(f'There is no config file {args.config!r}.')
     try:

@@ -9,12 +9,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from sparse_mm.engine.camera_checks import check_cameras
 from sparse_mm.errors import BadInputError
 
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Looks for a sample of each data set's images before the run starts.
+    """Looks for a sample of each data set's images, and at all cameras, before the run starts.
 
     Args:
         num_images: How many images to look for, evenly spread over the data set. Defaults to 1000.
@@ -44,6 +45,7 @@ class CheckDataHook(Hook):
             )
         if not hasattr(dataset, 'get_data_info'):
             return
+        check_cameras(getattr(dataset, 'dataset', dataset), split)  # once, if a wrapper repeats it
         step = max(1, len(dataset) // self.num_images)
         paths = [p for i in range(0, len(dataset), step) for p in _paths(dataset.get_data_info(i))]
         missing = [path for path in paths if not os.path.exists(path)]

@@ -1,0 +1,52 @@
+"""Frames of several cameras, checked before a model learns from them.
+
+A camera that is missing from one frame, or a calibration that cannot be inverted, would stop a run
+after hours, or fill its gradients with NaN.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from sparse_mm.errors import BadInputError
+
+
+def check_cameras(dataset: Any, split: str) -> None:
+    """Checks the cameras of every frame of a data set that reads their images.
+
+    Args:
+        dataset: mmdet3d's data set, loaded; of any other kind, nothing is checked.
+        split: Name for the message.
+
+    Raises:
+        BadInputError: A frame lacks a camera that others have, or has a matrix that is singular.
+    """
+    if not getattr(dataset, 'modality', {}).get('use_camera'):
+        return
+    frames = [dataset.get_data_info(i) for i in range(len(dataset))]
+    frames = [frame for frame in frames if isinstance(frame.get('images'), dict)]
+    if (
+        getattr(dataset, 'load_type', '') == 'frame_based'
+    ):  # otherwise each sample has one camera of its own
+        cameras = set().union(*(frame['images'] for frame in frames))
+        for frame in frames:
+            missing = sorted(cameras - set(frame['images']))
+            if missing:
+                raise BadInputError(
+                    f'The {split} set lacks {", ".join(missing)} in {_name(frame)}, which other '
+                    'frames have; make the info file anew from complete data.'
+                )
+    for frame in frames:
+        for camera, image in frame['images'].items():
+            for key in ('cam2img', 'lidar2cam'):
+                matrix = np.asarray(image.get(key, np.eye(3)), dtype=np.float64)
+                # Rotations have a determinant of 1 and intrinsics of their squared focal length.
+                if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
+                    raise BadInputError(
+                        f'The {split} set has a calibration that cannot be inverted: {key} of '
+                        f'{camera} in {_name(frame)} is singular; correct it in the info file.'
+                    )
+
+
+def _name(frame: dict) -> str:
+    return f'frame {frame.get("sample_idx")} (token {frame.get("token")!r})'
