@@ -74,6 +74,36 @@ def call_tool(
     return run
 
 
+# For host models on real data: one image at a time, in this process, without downloads.
+REDUCED = """
+_base_ = {base!r}
+loader = dict(num_workers=0, persistent_workers=False, batch_size=1)
+optim_wrapper = dict(type='OptimWrapper')
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_optimizer=False))
+load_from = None
+custom_hooks = []
+"""
+
+
+@pytest.fixture
+def train_reduced(
+    call_tool: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Path, Path, str]]:
+    """Trains a config with settings that make it small, in the folder ``run``; gives the reduced
+    config, the last checkpoint, and the log."""
+
+    def run(name: str, settings: str, **env: object) -> tuple[Path, Path, str]:
+        for key, value in env.items():
+            monkeypatch.setenv(key, str(value))
+        config = tmp_path / 'reduced.py'
+        config.write_text(REDUCED.format(base=str(ROOT / 'configs' / name)) + settings)
+        log = call_tool('train.py', config, '--work-dir', 'run')
+        assert 'loss: nan' not in log
+        return config, Path((tmp_path / 'run' / 'last_checkpoint').read_text()), log
+
+    return run
+
+
 @pytest.fixture
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs a command line that must be refused, in this process; gives its one sentence."""

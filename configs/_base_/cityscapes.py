@@ -5,6 +5,9 @@
 _base_ = 'mmseg::_base_/datasets/cityscapes.py'
 
 data_root = '{{$CITYSCAPES_ROOT:data/cityscapes}}'
+# All images have this size; said outright, so that the tools can count on it.
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].keep_ratio = False
 train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader

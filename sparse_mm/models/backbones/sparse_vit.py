@@ -155,7 +155,8 @@ class SparseViT(BaseModule):
             )
         self.drop_after_pos = nn.Dropout(drop_rate)
 
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        # On the CPU whatever the default device: on torch's meta device there are no numbers.
+        drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         self.stages = ModuleList()
         for i, depth in enumerate(depths):
             channels = self.num_features[i]
