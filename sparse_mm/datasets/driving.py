@@ -26,6 +26,7 @@ from sparse_mm.errors import BadInputError
 # Raised when the scenes change, so that those drawn by older code are not taken for today's.
 VERSION = 1
 SETTINGS = 'settings.json'
+GENERATOR = 'sparse_mm driving scenes'
 
 
 def write_driving(
@@ -65,7 +66,14 @@ def write_driving(
             )
     if frames < 2:
         raise BadInputError(f'frames is {frames}; it must be at least 2 to measure velocities.')
-    settings = dict(generator='sparse_mm driving scenes', version=VERSION, frames=frames)
+    if seed < 0:
+        raise BadInputError(f'seed is {seed}; it must be 0 or more.')
+    sides = tuple(image_size) if isinstance(image_size, (tuple, list)) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise BadInputError(
+            f'image_size is {image_size!r}; it must be the width and the height in pixels.'
+        )
+    settings = dict(generator=GENERATOR, version=VERSION, frames=frames)
     settings.update(num_train_scenes=num_train_scenes, num_val_scenes=num_val_scenes)
     settings.update(image_size=list(image_size), seed=seed)
     root = root.resolve()
@@ -84,17 +92,17 @@ def write_driving(
             unfinished.rename(root)
     except OSError as error:
         raise BadInputError(
-            f'The driving scenes cannot be drawn into {str(root)!r} ({error.strerror}); set '
-            'data_root to a folder that can be made.'
+            f'The driving scenes cannot be drawn into {str(root)!r} ({error.strerror or error}); '
+            'set data_root to a folder that can be made.'
         ) from error
 
 
 def _is_drawn(root: Path, settings: dict[str, Any]) -> bool:
     """Says whether the scenes are there, and refuses a folder with anything else."""
-    if (root / SETTINGS).is_file():
-        found = json.loads((root / SETTINGS).read_text())
-        if found == settings:
-            return True
+    found = _settings_of(root)
+    if found == settings:
+        return True
+    if found:
         raise BadInputError(
             f'{str(root)!r} holds other scenes ({found}) than the config asks for ({settings}); '
             'delete the folder or set another data_root.'
@@ -105,6 +113,15 @@ def _is_drawn(root: Path, settings: dict[str, Any]) -> bool:
             'folder that does not exist, they are drawn there.'
         )
     return False
+
+
+def _settings_of(root: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((root / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(found, dict) and found.get('generator') == GENERATOR
+    return found if ours else None
 
 
 def _draw(root: Path, scenes: list[tuple[str, int, str]], settings: dict[str, Any]) -> None:

@@ -142,10 +142,13 @@ class ScenePainter:
     def _backdrop(self, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
         """Prepares how much of the ground is seen, ``(H, W, 1)``, and sky and haze over it."""
         width, height = camera.size
-        columns, rows = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        pixels = np.stack([columns, rows, np.ones_like(rows)])
-        rays = np.tensordot(camera.cam2ego[:3, :3] @ np.linalg.inv(camera.cam2img), pixels, 1)
-        rise = rays[2] / np.linalg.norm(rays, axis=0)
+        columns, rows = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+        img2cam = np.linalg.inv(camera.cam2img)
+        # The rays of depth 1: how far they rise, and how long they are.
+        x, y, z = camera.cam2ego[2, :3] @ img2cam
+        length = np.hypot(img2cam[0, 0] * columns + img2cam[0, 2], 1)
+        length = np.hypot(img2cam[1, 1] * rows + img2cam[1, 2], length)
+        rise = (x * columns + y * rows + z) / length
         distance = camera.cam2ego[2, 3] / np.maximum(-rise, 1e-6)
         clear = np.where(rise < 0, np.exp(-distance / 60), 0)[..., None]
         high = (rise * 2.5).clip(0, 1)[..., None]
@@ -189,11 +192,9 @@ class ScenePainter:
         clear = np.exp(-np.linalg.norm(eye) / 90)
         layer.fill_shadow(shadow, _project(projection, footprint))
         for face, (corner, across, up, normal) in FACES.items():
-            if np.dot(normal, eye - np.array(normal) * scale / 2 * (face != 'top')) <= (
-                scale[2] if face == 'top' else 0
-            ):
-                continue  # turned away
             sides = np.array([corner, across, up]) * scale
+            if np.dot(normal, eye - sides[0]) <= 0:
+                continue  # turned away
             plane = _plane(_project(projection, _rectangle(sides, WHOLE)))
             brightness = self._light * (0.62 + 0.55 * max(0, turn @ normal @ self._sun))
             brightness *= 0.88 if face in ('left', 'right') else 1

@@ -161,7 +161,9 @@ class NuScenesTables:
             if image is None:
                 frame.points.tofile(path)
             else:
-                cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+                # Unlike cv2.imwrite this raises where the disk is full.
+                jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+                path.write_bytes(jpeg.tobytes())
             self._add_linked(
                 'sample_data',
                 channel,
