@@ -96,8 +96,9 @@ def plan_splat(
     batch = len(lidar2img)
     # Inverted in double precision: focal lengths of a thousand pixels stand beside metres.
     img2lidar = torch.linalg.inv(lidar2img.double()).to(device, torch.float32)
-    # (B, N, 1, 1, 1, 4, 4) @ (D, h, w, 4, 1) -> (B, N, D, h, w, 3)
-    points = (img2lidar[:, :, None, None, None] @ frustum_points[..., None])[..., :3, 0]
+    with torch.autocast(device.type, enabled=False):  # half precision would miss the cells
+        # (B, N, 1, 1, 1, 4, 4) @ (D, h, w, 4, 1) -> (B, N, D, h, w, 3)
+        points = (img2lidar[:, :, None, None, None] @ frustum_points[..., None])[..., :3, 0]
     index = torch.floor((points - lower.to(device)) / cell.to(device)).long()
     limit = index.new_tensor(cells)
     inside = ((index >= 0) & (index < limit)).all(-1).flatten()  # (B * N * D * h * w,)

@@ -53,6 +53,8 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
                 size = scale, scale
             elif scale is not None:
                 size = scale[1], scale[0]
+        elif kind == 'AugmentSurroundImages':  # of projects/bevdet
+            size = tuple(transform['size'])
         elif kind == 'CenterCrop':
             crop = transform['crop_size']
             size = (crop, crop) if isinstance(crop, int) else tuple(crop)

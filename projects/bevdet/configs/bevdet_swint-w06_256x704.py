@@ -1,0 +1,10 @@
+# The dense row "Swin-T (W0.6x)" of the talk's table: 60 channels.
+# No ImageNet weights of this width are published: it starts from scratch, unless
+# model.backbone.init_cfg names a checkpoint of yours.
+_base_ = './bevdet_swint_256x704.py'
+
+width = 60
+model = dict(
+    backbone=dict(embed_dims=width, convert_weights=False, init_cfg=None),
+    neck=dict(in_channels=(4 * width, 8 * width)),
+)
