@@ -11,6 +11,7 @@ from projects.bevdet.bevdet.transforms import (
     AugmentSurroundImages,
     LoadSurroundImages,
 )
+from projects.bevdet.bevdet.visualization import SurroundVisualizationHook
 
 __all__ = [
     'LSSFPN',
@@ -20,4 +21,5 @@ __all__ = [
     'BEVResNet',
     'LiftSplat',
     'LoadSurroundImages',
+    'SurroundVisualizationHook',
 ]

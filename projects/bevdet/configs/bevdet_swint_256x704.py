@@ -31,4 +31,7 @@ custom_hooks = [
         priority='ABOVE_NORMAL',
     )
 ]
-default_hooks = dict(checkpoint=dict(interval=1))
+default_hooks = dict(
+    checkpoint=dict(interval=1),
+    visualization=dict(type='SurroundVisualizationHook'),  # tools/test.py … --show-dir FOLDER
+)
