@@ -28,6 +28,17 @@ def cut(x, window_size, shift):
     return x.reshape(batch, down * across, window_size**2, channels)
 
 
+@pytest.mark.parametrize('window_size', [1, 2, 7, 12])
+def test_no_window_is_all_padding(window_size):
+    """So none is ever computed, dense or sparse, whatever the size of the map."""
+    for height in range(1, 3 * window_size + 2):
+        for width in (1, window_size, window_size + 1, 2 * window_size + 3, 30):
+            for shift in (0, window_size // 2):
+                grid = make_window_grid(height, width, window_size, shift, CPU)
+                if grid.padding is not None:
+                    assert not grid.padding.all(1).any()
+
+
 @pytest.mark.parametrize('shifted', [False, True])
 @pytest.mark.parametrize(('height', 'width', 'window_size'), SIZES)
 def test_gathered_windows_are_those_of_rolling_and_padding(height, width, window_size, shifted):

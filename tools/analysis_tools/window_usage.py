@@ -1,0 +1,141 @@
+"""Tells how much of the real image pruning skips, and how much is padding that windows reach over.
+
+Windows at the edges of a map can be mostly padding. They count as windows, in every ratio and in
+every MAC, but skipping them skips little of the image. This runs a model on images of its test set
+and counts tokens that are there.
+
+python tools/analysis_tools/window_usage.py CONFIG --checkpoint WEIGHTS.pth --ratios 0.5
+"""
+
+import argparse
+import json
+import sys
+from contextlib import redirect_stdout
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from torch import nn
+
+from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.errors import BadInputError
+from sparse_mm.models import SparseViT
+from sparse_mm.models.layers.windows import KeptWindows
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument('--checkpoint', help='weights; which windows matter depends on them')
+    parser.add_argument(
+        '--ratios',
+        type=json.loads,
+        help="pruning ratios as JSON; by default the config's or the checkpoint's",
+    )
+    parser.add_argument('--images', type=int, default=8, help='test samples to run (default: 8)')
+    parser.add_argument('--json', action='store_true', help='print one line of JSON')
+    return parser.parse_args()
+
+
+class UsageCounter:
+    """Counts the tokens that each block of a SparseViT computes, as it runs.
+
+    Args:
+        backbone: The backbone.
+
+    Attributes:
+        computed: For each stage, rows of its windows that were computed.
+        real: Of those, rows that are tokens of the map and not padding.
+        window_area: Rows of all windows, each block and run counted.
+        tokens: Tokens of the map, each block and run counted.
+    """
+
+    def __init__(self, backbone: SparseViT) -> None:
+        stages = len(backbone.stages)
+        self.computed, self.real = [0] * stages, [0] * stages
+        self.window_area, self.tokens = [0] * stages, [0] * stages
+        self._sizes: dict[int, tuple[int, int]] = {}
+        for i, stage in enumerate(backbone.stages):
+            stage.register_forward_pre_hook(self._note_size(i, stage.window_size))
+            for block in stage.blocks:
+                block.register_forward_pre_hook(self._count(i))
+
+    def _note_size(self, stage: int, window: int) -> Any:
+        def hook(module: nn.Module, args: tuple) -> None:
+            height, width = args[1]
+            area = -(-height // window) * -(-width // window) * window**2
+            self._sizes[stage] = height * width, area
+
+        return hook
+
+    def _count(self, stage: int) -> Any:
+        def hook(module: nn.Module, args: tuple) -> None:
+            kept: KeptWindows = args[1]
+            images, windows, length = kept.shape
+            rows = images * windows * length
+            self.computed[stage] += rows
+            self.real[stage] += rows - (0 if kept.padding is None else int(kept.padding.sum()))
+            tokens, area = self._sizes[stage]
+            self.tokens[stage] += images * tokens
+            self.window_area[stage] += images * area
+
+        return hook
+
+    def rows(self) -> list[dict[str, float]]:
+        """The shares of each stage, and of all blocks together at last."""
+        columns = zip(self.computed, self.real, self.window_area, self.tokens, strict=True)
+        return [
+            dict(
+                padding=1 - tokens / area,
+                windows_skipped=1 - computed / area,
+                image_skipped=1 - real / tokens,
+            )
+            for computed, real, area, tokens in columns
+        ]
+
+
+@torch.no_grad()
+def measure(args: argparse.Namespace) -> list[dict[str, float]]:
+    """Runs the model on test images and gives the shares of each stage."""
+    if args.images < 1:
+        raise BadInputError('--images must be at least 1.')
+    cfg = load_config(args)
+    preflight.check_data(cfg, ('test',))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model).eval()
+    backbone = find_backbone(model)
+    if args.checkpoint:
+        preflight.check_checkpoint(args.checkpoint, model, whole=True)
+        weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
+        model.load_state_dict(weights, strict=False)
+    if args.ratios is not None:
+        backbone.set_pruning_ratios(args.ratios)
+    dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
+    counter = UsageCounter(backbone)
+    for i in range(min(args.images, len(dataset))):
+        model.test_step(pseudo_collate([dataset[i]]))
+    return counter.rows()
+
+
+def main() -> None:
+    """Prints the shares as a table."""
+    args = parse_args()
+    with redirect_stdout(sys.stderr):
+        rows = measure(args)
+    if args.json:
+        print(json.dumps(rows))
+        return
+    print('| stage | padding in windows | windows skipped | of the image skipped |')
+    print('| --- | --- | --- | --- |')
+    for i, row in enumerate(rows, 1):
+        shares = ' | '.join(f'{share:.1%}' for share in row.values())
+        print(f'| {i} | {shares} |')
+
+
+if __name__ == '__main__':
+    run(main)
