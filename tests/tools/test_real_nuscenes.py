@@ -37,17 +37,19 @@ model['backbone'] = dict(
     ('name', 'settings'), [('sparseformer_fcos3d', ''), ('sparsevit_fcos3d', SPARSE_VIT)]
 )
 def test_a_frame(train_reduced, call_tool, tmp_path, shared, name, settings):
-    """All six cameras are predicted and joined, on any device."""
+    """All six cameras are predicted, joined, and (of one model) drawn, on any device."""
     root = shared('data/nuscenes')
     config, checkpoint, log = train_reduced(
         f'{name}_nuscenes.py', SMALL_IMAGES + settings, NUSCENES_ROOT=root
     )
     assert 'loss_depth' in log
-    # One step from scratch leaves every score below the thresholds of 0.05 and 0.01.
+    # One step from scratch leaves all scores below those of boxes that are kept and drawn (0.3).
     weights = torch.load(checkpoint, weights_only=True)
-    weights['state_dict']['bbox_head.conv_cls.bias'] += 4
+    weights['state_dict']['bbox_head.conv_cls.bias'] += 6
     torch.save(weights, checkpoint)
-    call_tool('test.py', config, checkpoint, '--work-dir', 'run', '--out', 'found.pkl')
+    draw = ('--show-dir', 'drawn') if settings else ()
+    results = '--out', 'found.pkl', *draw
+    call_tool('test.py', config, checkpoint, '--work-dir', 'run', *results)
     found = pickle.loads((tmp_path / 'found.pkl').read_bytes())
     assert len(found) == 6
     boxes = [sample['pred_instances_3d']['bboxes_3d'].tensor for sample in found]
@@ -56,6 +58,7 @@ def test_a_frame(train_reduced, call_tool, tmp_path, shared, name, settings):
     ((token, joined),) = written['results'].items()
     assert 0 < len(joined) <= sum(len(box) for box in boxes)
     assert {box['sample_token'] for box in joined} == {token}
+    assert len(list(tmp_path.glob('run/*/drawn/*CAM_*.jpg'))) == (6 if draw else 0)
 
 
 @pytest.mark.slow
