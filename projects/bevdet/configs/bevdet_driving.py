@@ -51,13 +51,16 @@ model = dict(
 )
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[2].update(size=image_size, zoom=(-0.05, 0.05), rotate=(-2.0, 2.0))
+# Mirrored, where an object looks to could be told from fine detail alone, for which small images and
+# a short training do not suffice.
+train_pipeline[2].update(size=image_size, zoom=(-0.05, 0.05), rotate=(-2.0, 2.0), flip=0.0)
+train_pipeline[3].update(rotate=(-10.0, 10.0), flip=(0.0, 0.0))
 train_pipeline[4].point_cloud_range = ground
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].size = image_size
 scenes = dict(_delete_=True, type='DrivingDataset', data_root=data_root)
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=1,
     persistent_workers=False,  # so that a resumed run augments as the uninterrupted one
     dataset=dict(
@@ -91,7 +94,7 @@ param_scheduler = [
         type='CosineAnnealingLR', by_epoch=True, begin=0, end=max_epochs, convert_to_iter_based=True
     ),
 ]
-auto_scale_lr = dict(base_batch_size=4)
+auto_scale_lr = dict(base_batch_size=2)
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].update(momentum=0.01, gamma=100)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=2))

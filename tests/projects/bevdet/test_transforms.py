@@ -20,6 +20,12 @@ def project(points, lidar2img):
     return points[:, :2] / points[:, 2:3], points[:, 2]
 
 
+def fronts(boxes):
+    """Middles of the front faces of LiDAR boxes: (N, 3)."""
+    heading = torch.stack([boxes.yaw.cos(), boxes.yaw.sin(), torch.zeros(len(boxes))], dim=1)
+    return (boxes.gravity_center + heading * boxes.dims[:, :1] / 2).numpy()
+
+
 @pytest.fixture(scope='module')
 def keyframe():
     """Loads the real frame: images, projections and boxes in the LiDAR frame."""
@@ -104,6 +110,11 @@ def test_the_scene_moves_and_the_pixels_stay(keyframe):
             order = np.linalg.norm(pixels[ahead, None] - again[depths_again > 0.5], axis=-1)
             assert order.min(1).max() < 0.1  # mirrored boxes name their corners in another order
             assert np.abs(np.sort(depths) - np.sort(depths_again)).max() < 1e-3
+        # A heading points to the front.
+        pixels, depths = project(fronts(before), keyframe['lidar2img'][0])
+        again, _ = project(fronts(moved), after['lidar2img'][0])
+        ahead = (depths > 1) & (pixels > 0).all(1) & (pixels < [1600, 900]).all(1)
+        assert np.abs(pixels - again)[ahead].max() < 0.1
         # A velocity is a movement of the centre.
         seconds = 0.5
         later = before.clone()
