@@ -37,6 +37,7 @@ model = dict(
         in_channels=64,
         tasks=[dict(num_class=10, class_names=class_names)],
         share_conv_channel=48,
+        separate_head=dict(init_bias=-4.6),  # few cells hold an object, and the training is short
         bbox_coder=dict(
             pc_range=ground[:2],
             post_center_range=[-40.0, -40.0, -10.0, 40.0, 40.0, 10.0],
@@ -60,7 +61,7 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].size = image_size
 scenes = dict(_delete_=True, type='DrivingDataset', data_root=data_root)
 train_dataloader = dict(
-    batch_size=2,
+    batch_size=4,
     num_workers=1,
     persistent_workers=False,  # so that a resumed run augments as the uninterrupted one
     dataset=dict(
@@ -94,7 +95,7 @@ param_scheduler = [
         type='CosineAnnealingLR', by_epoch=True, begin=0, end=max_epochs, convert_to_iter_based=True
     ),
 ]
-auto_scale_lr = dict(base_batch_size=2)
+auto_scale_lr = dict(base_batch_size=4)
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].update(momentum=0.01, gamma=100)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=2))

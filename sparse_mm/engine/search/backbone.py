@@ -94,7 +94,7 @@ def backbone_shape(backbone: SparseViT, image_size: tuple[int, int], batch: int)
         window: int = stage.window_size
         windows = -(-height // window) * -(-width // window)
         fixed = 0
-        hidden = stage.blocks[0].ffn.feedforward_channels
+        hidden = stage.blocks[0].ffn.hidden_dims
         if stage.downsample is not None:
             stride = stage.downsample.stride
             height, width = -(-height // stride), -(-width // stride)

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.transformer import FFN, build_dropout
+from mmcv.cnn.bricks.drop import build_dropout
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sparse_mm.models.layers.feed_forward import FeedForward
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.layers.window_attention import WindowMSA
 from sparse_mm.models.layers.windows import (
@@ -70,16 +71,9 @@ class SparseBlock(BaseModule):
             embed_dims, num_heads, window_size, qkv_bias, qk_scale, attn_drop_rate, drop_rate
         )
         self.attn = nn.ModuleDict({'w_msa': w_msa})
-        drop_path = dict(type='DropPath', drop_prob=drop_path_rate)
-        self.drop_path = build_dropout(drop_path)
+        self.drop_path = build_dropout(dict(type='DropPath', drop_prob=drop_path_rate))
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FFN(
-            embed_dims=embed_dims,
-            feedforward_channels=feedforward_channels,
-            ffn_drop=drop_rate,
-            dropout_layer=drop_path,
-            act_cfg=act_cfg,
-        )
+        self.ffn = FeedForward(embed_dims, feedforward_channels, act_cfg, drop_rate, drop_path_rate)
 
     def forward(self, rows: Tensor, kept: KeptWindows, masks: Tensor | None) -> None:
         """Updates the rows of the kept windows in place.
@@ -106,7 +100,7 @@ class SparseBlock(BaseModule):
         # Stochastic depth drops whole images, so their tokens stand together: (B, k * N, C).
         images = kept.shape[0], -1, windows.shape[-1]
         x = windows.view(images) + self.drop_path(x.view(images))
-        x = self.ffn(self.norm2(x), identity=x)
+        x = self.ffn(self.norm2(x), x)
         return x.view_as(windows)
 
 

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.linear import Linear
+
 
 class PatchMerging(nn.Module):
     """Joins each ``stride × stride`` patch of tokens into one.
@@ -22,7 +24,7 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.stride = stride
         self.norm = norm
-        self.reduction = nn.Linear(stride * stride * in_channels, out_channels, bias=False)
+        self.reduction = Linear(stride * stride * in_channels, out_channels, bias=False)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Merges ``(B, H * W, C)`` to ``(B, H' * W', out_channels)``.

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.linear import Linear
+
 
 def relative_position_index(window_size: int) -> Tensor:
     """Which row of the bias table stands for each pair of tokens of a window.
@@ -61,8 +63,8 @@ class WindowMSA(nn.Module):
             torch.zeros((2 * window_size - 1) ** 2, num_heads)
         )
         self.register_buffer('relative_position_index', relative_position_index(window_size))
-        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.qkv = Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
+        self.proj = Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
     def position_bias(self) -> Tensor:

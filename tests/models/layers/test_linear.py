@@ -1,0 +1,61 @@
+"""The fast linear layer gives what PyTorch's gives, everywhere."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sparse_mm.models.layers.linear import Linear, linear
+
+# Windows, tokens, rows that cannot be cut, few rows, one vector, none.
+SHAPES = [(40, 49), (3, 49), (2, 144), (5, 7, 7), (17,), (97,), (3,), (), (0, 49)]
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_equals_pytorchs(shape, bias, threads):
+    x = torch.randn(*shape, 12, requires_grad=True)
+    layer = torch.nn.Linear(12, 20, bias=bias)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        expected, found = layer(x), linear(x, layer.weight, layer.bias)
+        assert found.shape == expected.shape
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        wanted = torch.randn_like(expected)
+        inputs = [x, *layer.parameters()]
+        for one, two in zip(
+            torch.autograd.grad(found, inputs, wanted),
+            torch.autograd.grad(expected, inputs, wanted),
+            strict=True,
+        ):
+            torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_convolution_is_really_taken(monkeypatch):
+    calls = []
+    real = F.conv2d
+    monkeypatch.setattr(F, 'conv2d', lambda *args: calls.append(args) or real(*args))
+    x, layer = torch.randn(32, 49, 8), Linear(8, 8)
+    layer(x)
+    assert len(calls) == 1
+    with torch.autocast('cpu', torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    layer.double()(x.double())
+    layer.to('meta')(x.to('meta'))
+    assert len(calls) == 1
+
+
+def test_transposed_inputs():
+    x, layer = torch.randn(8, 32, 20).transpose(1, 2), Linear(32, 4)
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=1e-5,
+                               atol=1e-6)  # fmt: skip
+
+
+def test_state_dict_and_graphs_are_pytorchs():
+    layer = Linear(8, 4)
+    torch.nn.Linear(8, 4).load_state_dict(layer.state_dict())
+    exported = torch.export.export(layer, (torch.randn(32, 8),))
+    assert not any('conv' in str(node.target) for node in exported.graph.nodes)
