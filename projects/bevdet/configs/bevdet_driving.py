@@ -52,8 +52,8 @@ model = dict(
 )
 
 train_pipeline = _base_.train_pipeline
-# Mirrored, where an object looks to could be told from fine detail alone, for which small images and
-# a short training do not suffice.
+# Mirrored, where an object looks to could be told from fine detail alone, for which small images
+# and a short training do not suffice.
 train_pipeline[2].update(size=image_size, zoom=(-0.05, 0.05), rotate=(-2.0, 2.0), flip=0.0)
 train_pipeline[3].update(rotate=(-10.0, 10.0), flip=(0.0, 0.0))
 train_pipeline[4].point_cloud_range = ground

@@ -9,6 +9,7 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import build_dropout
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.layers.feed_forward import FeedForward
@@ -21,10 +22,15 @@ from sparse_mm.models.layers.windows import (
     rank_windows,
     scatter_windows,
     select_windows,
+    split_windows,
     token_importance,
     window_grid,
 )
 from sparse_mm.sparsity.ratios import num_kept
+
+# Size of an FFN's hidden layer for the windows that a CPU computes at a time, in inference
+# (docs/performance.md).
+PART_BYTES = 8 * 2**20
 
 
 class SparseBlock(BaseModule):
@@ -83,6 +89,13 @@ class SparseBlock(BaseModule):
             kept: The windows to compute.
             masks: ``(4, N, N)`` of the shifted grid; None on the regular grid.
         """
+        if rows.device.type == 'cpu' and not torch.is_grad_enabled() and not is_compiling():
+            # What a part leaves in the cache, its next layer finds there.
+            hidden_bytes = 4 * kept.shape[2] * self.ffn.hidden_dims
+            for part in split_windows(kept, max(1, PART_BYTES // hidden_bytes)):
+                windows = self._compute(gather_windows(rows, part), part, masks)
+                scatter_windows(rows, part, windows)
+            return
         windows = gather_windows(rows, kept)  # (B * k, N, C)
         if self.with_cp and torch.is_grad_enabled():
             windows = checkpoint(self._compute, windows, kept, masks, use_reentrant=False)

@@ -7,7 +7,9 @@ all other windows are not touched.
 """
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -179,6 +181,28 @@ def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: i
         padding = padding.flatten(0, 1).unsqueeze(-1)  # (B * k, N, 1)
     mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows].flatten()
     return KeptWindows(rows.flatten(), padding, mask_kind, (batch, kept, grid.tokens.shape[1]))
+
+
+def split_windows(kept: KeptWindows, most: int) -> Iterator[KeptWindows]:
+    """Cuts kept windows into parts of about equal size, which can be computed one after another.
+
+    Windows share no token, so the order does not matter.
+
+    Args:
+        kept: Windows of ``B`` images.
+        most: The largest number of windows in a part.
+
+    Yields:
+        The parts, each as if all its windows were of one image: ``shape`` is ``(1, k', N)``.
+    """
+    batch, k, length = kept.shape
+    parts = max(1, math.ceil(batch * k / most))
+    ends = [batch * k * i // parts for i in range(parts + 1)]
+    for start, end in pairwise(ends):
+        padding = None if kept.padding is None else kept.padding[start:end]
+        mask_kind = None if kept.mask_kind is None else kept.mask_kind[start:end]
+        rows = kept.rows[start * length : end * length]
+        yield KeptWindows(rows, padding, mask_kind, (1, end - start, length))
 
 
 def own_rows(x: Tensor, grid: WindowGrid) -> Tensor:

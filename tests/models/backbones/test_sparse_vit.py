@@ -333,3 +333,20 @@ def test_ratios_from_a_file(tmp_path):
     path = tmp_path / 'ratios.json'
     path.write_text(json.dumps(SPARSE))
     assert SparseViT(**SMALL, pruning_ratios=str(path)).pruning_ratios == SPARSE
+
+
+@pytest.mark.parametrize('size', [(56, 84), (50, 70)])
+@pytest.mark.parametrize('ratios', [None, 0.5])
+def test_windows_computed_in_parts_give_the_same(monkeypatch, size, ratios):
+    """As on a CPU in inference, where a part fits the cache."""
+    model = SparseViT(
+        embed_dims=16, depths=(2, 2), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1),
+        pruning_ratios=ratios,
+    ).eval()  # fmt: skip
+    x = torch.randn(3, 3, *size)
+    whole = [out.detach() for out in model(x)]
+    for most in (10**5, 10**9):
+        monkeypatch.setattr('sparse_mm.models.backbones.sparse_stage.PART_BYTES', most)
+        with torch.no_grad():
+            for one, two in zip(model(x), whole, strict=True):
+                torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
