@@ -131,7 +131,8 @@ def window_grid(
 @torch.no_grad()
 def token_importance(x: Tensor) -> Tensor:
     """Mean magnitude of each token (SparseViT, section 3.2): ``(B, L, C)`` -> ``(B, L)``."""
-    return x.abs().mean(dim=-1, dtype=torch.float32)
+    # Not mean(dtype=torch.float32), which is the same and cannot be exported to ONNX.
+    return x.abs().float().mean(dim=-1)
 
 
 @torch.no_grad()
