@@ -18,6 +18,7 @@ from sparse_mm.models.backbones.sparse_former_unit import (
 )
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.image_features import IMAGE_FEATURES, check_image_size
+from sparse_mm.models.layers.linear import Linear
 from sparse_mm.models.layers.rois import grid_cells, grid_rois
 from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
@@ -129,7 +130,7 @@ class SparseFormer(BaseModule):
             self.focusing = SparseFormerUnit(
                 narrow, drop_path_rates=rates[:focusing_repeats], looks=True, **unit
             )
-            self.transition = nn.Sequential(nn.Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
+            self.transition = nn.Sequential(Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
         self.cortex = nn.ModuleList(
             SparseFormerUnit(wide, drop_path_rates=[rate], looks=i == 0, **unit)
             for i, rate in enumerate(rates[focusing_repeats:])

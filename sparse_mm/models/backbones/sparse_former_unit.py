@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
+from sparse_mm.models.layers.linear import Linear
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     grid_offsets,
@@ -55,8 +56,8 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(B, N, dim)`` -> ``(B, N, dim)``."""
@@ -87,7 +88,7 @@ class PointSampler(nn.Module):
         super().__init__()
         self.spread_epsilon = spread_epsilon
         self.offset_norm = nn.LayerNorm(dim, eps=norm_epsilon)
-        self.offset = nn.Linear(dim, 2 * num_points, bias=False)
+        self.offset = Linear(dim, 2 * num_points, bias=False)
         self.offset_bias = nn.Parameter(grid_offsets(num_points))
 
     def init_weights(self) -> None:
@@ -111,7 +112,7 @@ class RoISampler(PointSampler):
     def __init__(self, dim: int, num_points: int) -> None:
         super().__init__(dim, num_points)
         self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.adjust = nn.Linear(dim, 4, bias=False)
+        self.adjust = Linear(dim, 4, bias=False)
 
     def init_weights(self) -> None:
         """Starts with RoIs that stay where they are."""
@@ -156,7 +157,7 @@ class SparseFormerUnit(nn.Module):
         self.mixing = DECODERS[decoding](dim, channels, num_points) if looks else None
         hidden = int(mlp_ratio * dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.ffn = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        self.ffn = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
 
     def forward(self, tokens: Tensor, rois: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the unit.

@@ -224,6 +224,9 @@ class SparseViT(BaseModule):
         Returns:
             One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
         """
+        if x.device.type == 'cpu':
+            # So that the convolution's output is in the order of tokens already.
+            x = x.contiguous(memory_format=torch.channels_last)
         x, hw_shape = self.patch_embed(x)  # (B, H/4 * W/4, C)
         if self.use_abs_pos_embed:
             x = x + self._position_embedding(hw_shape)

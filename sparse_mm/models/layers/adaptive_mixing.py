@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.linear import Linear
+
 
 class AdaptiveMixing(nn.Module):
     """Mixes channels, then points, by weights that each token generates (equation 5).
@@ -41,11 +43,11 @@ class AdaptiveMixing(nn.Module):
         sizes = [rows * columns for rows, columns in self.shapes]
         self.sizes = sizes
         self.norm = nn.LayerNorm(dim, eps=epsilon)
-        self.reduce = nn.Linear(dim, hidden_dim)
-        self.generate = nn.Linear(hidden_dim, sum(sizes))
+        self.reduce = Linear(dim, hidden_dim)
+        self.generate = Linear(hidden_dim, sum(sizes))
         self.channel_bias = nn.Parameter(torch.zeros(channels)) if bias else None
         self.point_bias = nn.Parameter(torch.zeros(out_points)) if bias else None
-        self.project = nn.Linear(out_points * channels, dim)
+        self.project = Linear(out_points * channels, dim)
 
     def init_weights(self) -> None:
         """Starts as a static mixing: the generator's weight is 0, its bias Xavier."""
@@ -92,9 +94,9 @@ class StaticMixing(nn.Module):
 
     def __init__(self, dim: int, channels: int, num_points: int) -> None:
         super().__init__()
-        self.mix_channels = nn.Linear(channels, channels)
-        self.mix_points = nn.Linear(num_points, num_points)
-        self.project = nn.Linear(num_points * channels, dim)
+        self.mix_channels = Linear(channels, channels)
+        self.mix_points = Linear(num_points, num_points)
+        self.project = Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
         """Starts where adaptive mixing starts."""
@@ -119,7 +121,7 @@ class LinearDecoding(nn.Module):
 
     def __init__(self, dim: int, channels: int, num_points: int) -> None:
         super().__init__()
-        self.project = nn.Linear(num_points * channels, dim)
+        self.project = Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
         """Nothing beyond what all linear layers get."""

@@ -59,6 +59,9 @@ class EarlyConvolution(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
+        if images.device.type == 'cpu':
+            # Pooling and sampling are twice as fast where the channels of a place lie together.
+            images = images.contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
         return normalise_channels(x, self.unbiased, self.epsilon)
 
@@ -163,6 +166,9 @@ class ResNetC2(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
+        if images.device.type == 'cpu':
+            # Pooling and sampling are twice as fast where the channels of a place lie together.
+            images = images.contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
         return normalise_channels(self.project(self.blocks(x)))
 

@@ -3,23 +3,25 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear
+from sparse_mm.models.layers.linear import Linear, linear
 
 
 class PatchMerging(nn.Module):
     """Joins each ``stride × stride`` patch of tokens into one.
 
-    The weights are in the order of mmdet's ``PatchMerging``.
+    The weights are in the order of mmdet's ``PatchMerging``, channel by channel as ``nn.Unfold``
+    has it. The tokens of a patch are joined one behind the other instead, which copies whole
+    tokens; so the weights, which are far smaller than a map, are brought to that order.
 
     Args:
         in_channels: Channels ``C`` of the map.
         out_channels: Channels of the smaller map.
         stride: Side of a patch.
-        norm: Normalisation of the ``stride² * C`` joined channels, or None.
+        norm: Layer normalisation of joined patches; None for none.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, norm: nn.Module | None
+        self, in_channels: int, out_channels: int, stride: int, norm: nn.LayerNorm | None
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -41,10 +43,12 @@ class PatchMerging(nn.Module):
             x = F.pad(x, (0, 0, 0, -width % stride, 0, -height % stride))
         down, across = x.shape[1] // stride, x.shape[2] // stride
         x = x.view(batch, down, stride, across, stride, channels)
-        x = x.permute(
-            0, 1, 3, 5, 2, 4
-        )  # (B, H', W', C, stride, stride): channel by channel, as nn.Unfold has it
-        x = x.reshape(batch, down * across, -1)
+        x = x.transpose(2, 3).reshape(batch, down * across, -1)  # (B, H' * W', stride² * C)
         if self.norm is not None:
-            x = self.norm(x)
-        return self.reduction(x), (down, across)
+            scale, shift = self._by_token(self.norm.weight), self._by_token(self.norm.bias)
+            x = F.layer_norm(x, x.shape[-1:], scale, shift, self.norm.eps)
+        return linear(x, self._by_token(self.reduction.weight)), (down, across)
+
+    def _by_token(self, parameter: Tensor) -> Tensor:
+        """Brings ``(..., C * stride²)`` to the order ``stride² * C``."""
+        return parameter.unflatten(-1, (-1, self.stride**2)).transpose(-1, -2).flatten(-2)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.linear import Linear
+
 SMALLEST = 1 / 128  # of the image: a smaller RoI counts as one of this side
 
 
@@ -41,12 +43,12 @@ class RoIAttention(nn.Module):
     def __init__(self, token_dim: int, place_dim: int, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query = nn.Linear(place_dim, dim)
-        self.key = nn.Linear(token_dim, dim)
-        self.value = nn.Linear(token_dim, 3 * dim)
-        self.importance = nn.Linear(token_dim, num_heads)
-        self.sharpness = nn.Linear(token_dim, num_heads)
-        self.proj = nn.Linear(dim, dim)
+        self.query = Linear(place_dim, dim)
+        self.key = Linear(token_dim, dim)
+        self.value = Linear(token_dim, 3 * dim)
+        self.importance = Linear(token_dim, num_heads)
+        self.sharpness = Linear(token_dim, num_heads)
+        self.proj = Linear(dim, dim)
 
     def init_weights(self) -> None:
         """Starts with attention by geometry, well above the silent rival inside a RoI."""

@@ -186,7 +186,8 @@ def test_compiles_into_one_graph():
         own(images)[0].square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
     for eager, graph in zip(*gradients, strict=True):
-        torch.testing.assert_close(eager, graph, rtol=1e-4, atol=1e-5)
+        # In a graph, linear layers sum in another order (layers/linear.py).
+        torch.testing.assert_close(eager, graph, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
