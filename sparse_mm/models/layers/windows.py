@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 # Added to the attention between tokens that a cyclic shift brought side by side (Swin, Liu et al.,
 # ICCV 2021).
@@ -112,8 +113,9 @@ def make_window_grid(
 def _cached_window_grid(
     height: int, width: int, window_size: int, shift: int, device: torch.device
 ) -> WindowGrid:
-    # Tables made in inference mode could not be used in training later.
-    with torch.inference_mode(False):
+    # What is kept must be of use later: tables made in inference mode could not be used in
+    # training, tables made while torch.export traces would have no numbers.
+    with torch.inference_mode(False), _disable_current_modes():
         return make_window_grid(height, width, window_size, shift, device)
 
 
@@ -123,7 +125,7 @@ def window_grid(
 ) -> WindowGrid:
     """:func:`make_window_grid`, built once per map size and device and then kept there.
 
-    Under ``torch.compile`` the tables are constants of the graph.
+    Under ``torch.compile`` and ``torch.export`` the tables are constants of the graph.
     """
     return _cached_window_grid(height, width, window_size, shift, device)
 

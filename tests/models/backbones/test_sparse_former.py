@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch._ops import OpOverload
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.errors import BadInputError
@@ -188,6 +189,17 @@ def test_compiles_into_one_graph():
     for eager, graph in zip(*gradients, strict=True):
         # In a graph, linear layers sum in another order (layers/linear.py).
         torch.testing.assert_close(eager, graph, rtol=1e-4, atol=1e-4)
+
+
+def test_exports():
+    model = build(out_type='tokens').eval()
+    images = torch.randn(2, 3, 45, 40)
+    with torch.no_grad():
+        exported = torch.export.export(model, (images,))
+        torch.testing.assert_close(exported.module()(images), model(images), rtol=1e-4, atol=1e-4)
+    # The gradient's clamp is no part of it: anyone can load it without this package.
+    operators = {n.target for n in exported.graph.nodes if isinstance(n.target, OpOverload)}
+    assert {operator.namespace for operator in operators} == {'aten'}
 
 
 @pytest.mark.parametrize(
