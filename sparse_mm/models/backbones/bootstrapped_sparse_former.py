@@ -21,7 +21,6 @@ from sparse_mm.models.backbones.sparse_former_unit import (
 )
 from sparse_mm.models.layers.adaptive_mixing import AdaptiveMixing
 from sparse_mm.models.layers.image_features import EarlyConvolution, check_image_size
-from sparse_mm.models.layers.linear import Linear
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     encode_rois,
@@ -65,7 +64,7 @@ class TransformerBlock(nn.Module):
         self.attn = SelfAttention(dim, dim // HEAD_SIZE)
         self.norm2 = nn.LayerNorm(dim, eps=EPSILON)
         self.ffn = nn.Sequential(
-            Linear(dim, 4 * dim), ACTIVATIONS[activation](), Linear(4 * dim, dim)
+            nn.Linear(dim, 4 * dim), ACTIVATIONS[activation](), nn.Linear(4 * dim, dim)
         )
 
     def forward(self, tokens: Tensor, rate: float) -> Tensor:
@@ -94,9 +93,10 @@ class Look(nn.Module):
             hidden_dim=128,
             bias=False,
             epsilon=EPSILON,
+            linear=nn.Linear,  # the more exact one, as in the whole model
         )
         self.position_norm = nn.LayerNorm(dim, eps=EPSILON)
-        self.position = Linear(dim, dim)
+        self.position = nn.Linear(dim, dim)
 
     def init_weights(self) -> None:
         """Starts with the grid of points in each RoI, whatever the token."""
@@ -130,7 +130,7 @@ class Focusing(nn.Module):
         self.look = Look(dim, channels, num_points)
         self.block = TransformerBlock(dim)
         self.adjust_norm = nn.LayerNorm(dim, eps=EPSILON)
-        self.adjust = nn.Sequential(Linear(dim, dim), nn.GELU(), Linear(dim, 4, bias=False))
+        self.adjust = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 4, bias=False))
 
     def init_weights(self) -> None:
         """Starts with RoIs that stay where they are."""
@@ -212,7 +212,7 @@ class BootstrappedSparseFormer(BaseModule):
         self.token_rois = nn.Parameter(grid_rois(count))
         self.cls_token = nn.Parameter(torch.randn(1, wide))
         self.focusing = Focusing(narrow, channels, num_points, rates[:focusing_repeats])
-        self.transition = Linear(narrow, wide)
+        self.transition = nn.Linear(narrow, wide)
         self.drop_path_rates = rates[focusing_repeats:]
         self.look = Look(wide, channels, num_points)
         self.blocks = nn.ModuleList(

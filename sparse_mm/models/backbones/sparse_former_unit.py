@@ -88,7 +88,8 @@ class PointSampler(nn.Module):
         super().__init__()
         self.spread_epsilon = spread_epsilon
         self.offset_norm = nn.LayerNorm(dim, eps=norm_epsilon)
-        self.offset = Linear(dim, 2 * num_points, bias=False)
+        # Not of layers/linear.py: coordinates deserve the more exact product, a small one.
+        self.offset = nn.Linear(dim, 2 * num_points, bias=False)
         self.offset_bias = nn.Parameter(grid_offsets(num_points))
 
     def init_weights(self) -> None:
@@ -112,7 +113,7 @@ class RoISampler(PointSampler):
     def __init__(self, dim: int, num_points: int) -> None:
         super().__init__(dim, num_points)
         self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.adjust = Linear(dim, 4, bias=False)
+        self.adjust = nn.Linear(dim, 4, bias=False)
 
     def init_weights(self) -> None:
         """Starts with RoIs that stay where they are."""

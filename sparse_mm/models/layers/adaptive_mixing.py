@@ -24,6 +24,7 @@ class AdaptiveMixing(nn.Module):
         bias: Whether both mixings have a learnt bias; without it, as in the bootstrapped models,
             there is no activation between them either.
         epsilon: Of the normalisation.
+        linear: Class of the linear layers.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class AdaptiveMixing(nn.Module):
         hidden_dim: int | None = None,
         bias: bool = True,
         epsilon: float = 1e-6,
+        linear: type[nn.Linear] = Linear,
     ) -> None:
         super().__init__()
         out_points = num_points if out_points is None else out_points
@@ -43,11 +45,11 @@ class AdaptiveMixing(nn.Module):
         sizes = [rows * columns for rows, columns in self.shapes]
         self.sizes = sizes
         self.norm = nn.LayerNorm(dim, eps=epsilon)
-        self.reduce = Linear(dim, hidden_dim)
-        self.generate = Linear(hidden_dim, sum(sizes))
+        self.reduce = linear(dim, hidden_dim)
+        self.generate = linear(hidden_dim, sum(sizes))
         self.channel_bias = nn.Parameter(torch.zeros(channels)) if bias else None
         self.point_bias = nn.Parameter(torch.zeros(out_points)) if bias else None
-        self.project = Linear(out_points * channels, dim)
+        self.project = linear(out_points * channels, dim)
 
     def init_weights(self) -> None:
         """Starts as a static mixing: the generator's weight is 0, its bias Xavier."""
