@@ -1,0 +1,272 @@
+"""Exports a config's backbone for one size of images: to ONNX, or to a program of torch.export.
+
+The pruning ratios are constants of what is exported: windows that they prune are computed nowhere
+in it. The file takes its name only after it ran and gave what PyTorch gives.
+
+python tools/deployment/export.py CONFIG CHECKPOINT --out backbone.onnx
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import DictAction
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine import preflight
+from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.errors import BadInputError
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
+
+BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer
+# What a format needs besides torch.
+PACKAGES: dict[str, tuple[str, ...]] = {
+    '.onnx': ('onnx', 'onnxscript', 'onnxruntime'),
+    '.pt2': (),
+}
+# Has GridSample and LayerNormalization, and is what PyTorch's exporter itself is written for.
+OPSET = 18
+# Largest difference from PyTorch, of an output's largest value.
+TOLERANCE = 1e-3
+
+Pass = Callable[[Tensor], list[Tensor]]
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of a model with one of our backbones')
+    parser.add_argument('checkpoint', nargs='?', help='its weights (default: random ones)')
+    parser.add_argument(
+        '--out', required=True, help='file to write: .onnx, or .pt2 for torch.export.load'
+    )
+    parser.add_argument(
+        '--shape',
+        nargs=2,
+        type=int,
+        metavar=('H', 'W'),
+        help='image size in pixels; by default the fixed size of the test pipeline',
+    )
+    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
+    parser.add_argument(
+        '--ratios',
+        help='pruning ratios, as JSON ("[0.5, 0, 0.2, 0]", "0.6") or a JSON file; by default the '
+        "config's or the checkpoint's",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, key=value; lists as key="[a,b]" or key=a,b',
+    )
+    return parser.parse_args()
+
+
+def check_out(out: Path) -> None:
+    """Checks, before anything is computed, that the file's format is known and can be made.
+
+    Raises:
+        BadInputError: It cannot.
+    """
+    if out.suffix not in PACKAGES:
+        raise BadInputError(
+            f'--out {str(out)!r} must end in {" or ".join(PACKAGES)}, which says what to export to.'
+        )
+    missing = [name for name in PACKAGES[out.suffix] if find_spec(name) is None]
+    if missing:
+        raise BadInputError(
+            f'Exporting to {out.suffix} needs {", ".join(missing)}; '
+            'pip install -r requirements/deployment.txt.'
+        )
+    if out.is_dir():
+        raise BadInputError(f'--out {str(out)!r} is a folder; name a file.')
+    temporary = temporary_path(out)
+    try:
+        if not out.parent.exists():
+            out.parent.mkdir(parents=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise BadInputError(
+            f'--out {str(out)!r} cannot be written ({error.strerror}); choose another.'
+        ) from error
+
+
+def temporary_path(out: Path) -> Path:
+    """Where a file lies until it has been checked: beside the one that it becomes."""
+    return out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
+
+
+def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
+    """Builds the config's backbone with its weights and ratios; gives the image size, too.
+
+    Raises:
+        BadInputError: The config has no such backbone or size, the checkpoint is of another model,
+            or the ratios do not fit.
+    """
+    options = argparse.Namespace(
+        config=args.config,
+        cfg_options=args.cfg_options,
+        launcher='none',
+        work_dir=None,
+        local_rank=0,
+    )
+    cfg = load_config(options)
+    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model = MODELS.build(cfg.model).eval()
+    found = [module for module in model.modules() if isinstance(module, BACKBONES)]
+    if len(found) != 1:
+        raise BadInputError(
+            f'The model ({type(model).__name__}) has {len(found) or "none"} of the backbones '
+            f'{", ".join(kind.__name__ for kind in BACKBONES)}; exactly one can be exported.'
+        )
+    backbone: Any = found[0]
+    if args.checkpoint is None:
+        backbone.init_cfg = None
+        backbone.init_weights()
+    else:
+        preflight.check_checkpoint(args.checkpoint, model, whole=True)
+        weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
+        model.load_state_dict(weights, strict=False)
+    if args.ratios is not None:
+        if not isinstance(backbone, SparseViT):
+            raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
+        try:
+            ratios = json.loads(args.ratios)
+        except ValueError:
+            ratios = args.ratios  # the path of a file
+        backbone.set_pruning_ratios(ratios)
+    return backbone, shape
+
+
+def output_names(backbone: nn.Module) -> list[str]:
+    """Names what a backbone gives."""
+    if isinstance(backbone, SparseViT):
+        return [f'stage{i}' for i in backbone.out_indices]
+    return ['pooled'] if backbone.out_type == 'pooled' else ['tokens', 'rois', 'features']
+
+
+def random_images(batch: int, shape: tuple[int, int]) -> Tensor:
+    """Draws noise, the same in each run.
+
+    It is stronger in some places than in others, as real images are: windows of plain noise would
+    matter so equally that rounding would decide which are kept.
+    """
+    generator = torch.Generator().manual_seed(0)
+    strength = torch.rand(batch, 1, 8, 8, generator=generator) * 2
+    strength = F.interpolate(strength, size=shape, mode='bilinear')
+    return torch.randn(batch, 3, *shape, generator=generator) * strength
+
+
+def to_program(module: nn.Module, images: Tensor, path: Path, meta: dict[str, str]) -> Pass:
+    """Writes a program of ``torch.export``; gives a function that runs the written file."""
+    program = torch.export.export(module, (images,))
+    torch.export.save(program, path, extra_files=meta)
+    loaded = torch.export.load(path).module()
+    return lambda x: list(loaded(x))
+
+
+def to_onnx(
+    module: nn.Module, images: Tensor, path: Path, meta: dict[str, str], names: list[str]
+) -> Pass:
+    """Writes ONNX; gives a function that runs the written file in onnxruntime, on the CPU."""
+    # Imported here: the other format needs none of these.
+    import onnxruntime
+    from onnxscript import opset18 as op
+
+    def stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+        """What PyTorch's exporter lacks; TopK, too, gives equal values in their order."""
+        count = op.Constant(value_ints=[x.shape[dim]])
+        return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
+
+    # It tells of each node that it does not fold.
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)
+    # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
+    with sdpa_kernel(SDPBackend.MATH):
+        exported: Any = torch.onnx.export(
+            torch.export.export(module, (images,)),
+            input_names=['images'],
+            output_names=names,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+            custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
+        )
+    exported.model.metadata_props.update(meta)
+    exported.save(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return lambda x: [torch.from_numpy(y) for y in session.run(None, {'images': x.numpy()})]
+
+
+def compare(found: list[Tensor], expected: list[Tensor], names: list[str]) -> list[float]:
+    """Gives the largest difference of each output, of its largest value.
+
+    Raises:
+        BadInputError: One is above the tolerance.
+    """
+    differences = []
+    for name, ours, theirs in zip(names, found, expected, strict=True):
+        largest = theirs.abs().max().clamp(min=1e-12)
+        difference = float((ours - theirs).abs().max() / largest)
+        if not difference <= TOLERANCE:  # this way round, NaN is too much
+            raise BadInputError(
+                f"The exported file's {name} differs from PyTorch's by {difference:.2g} of its "
+                f'largest value (allowed: {TOLERANCE:g}); nothing was written.'
+            )
+        differences.append(difference)
+    return differences
+
+
+@torch.no_grad()
+def main() -> None:
+    """Checks, exports, runs what was exported, and only then gives it its name."""
+    args = parse_args()
+    out = Path(args.out)
+    check_out(out)
+    if args.batch < 1 or (args.shape and min(args.shape) < 1):
+        raise BadInputError('--batch and --shape must be at least 1.')
+    temporary = temporary_path(out)
+    with redirect_stdout(sys.stderr):  # what others print while they work
+        backbone, shape = build_backbone(args)
+        images, names = random_images(args.batch, shape), output_names(backbone)
+        expected = list(backbone(images))
+        ratios = getattr(backbone, 'pruning_ratios', None)
+        meta = dict(backbone=type(backbone).__name__, pruning_ratios=json.dumps(ratios))
+        try:
+            if out.suffix == '.onnx':
+                exported = to_onnx(backbone, images, temporary, meta, names)
+            else:
+                exported = to_program(backbone, images, temporary, meta)
+            differences = compare(exported(images), expected, names)
+            os.replace(temporary, out)
+        finally:
+            temporary.unlink(missing_ok=True)
+    weights = 'random weights' if args.checkpoint is None else args.checkpoint
+    print(f'{type(backbone).__name__}, {weights}')
+    if ratios is not None:
+        print(f'pruning ratios: {ratios}')
+    print(f'{"images":10} {" x ".join(map(str, images.shape))}')
+    for name, value, difference in zip(names, expected, differences, strict=True):
+        size = ' x '.join(map(str, value.shape))
+        print(f'{name:10} {size:24} largest difference {difference:.1e} of its largest value')
+    print(f'written: {out} ({out.stat().st_size / 1e6:.1f} MB)')
+
+
+if __name__ == '__main__':
+    run(main)
