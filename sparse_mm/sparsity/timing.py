@@ -94,7 +94,7 @@ def random_images(shape: BackboneShape, device: torch.device) -> Tensor:
     return torch.randn(shape.batch, 3, *shape.image_size, generator=generator).to(device)
 
 
-def time_in_turns(
+def rounds_in_turns(
     runs: Sequence[Callable[[], Any]],
     device: torch.device,
     seconds: float = 20.0,
@@ -109,8 +109,7 @@ def time_in_turns(
         repeats: The least and the most rounds.
 
     Returns:
-        For each function its milliseconds, round by round; a round in which the machine was slower
-        than usual is scaled down, as a whole, to the usual.
+        For each round the milliseconds of each function, as the clock gave them.
     """
     watch = Stopwatch(device)
     order = list(range(len(runs)))
@@ -126,7 +125,22 @@ def time_in_turns(
         watch.wait()
         return [watch.milliseconds(*pair) for pair in marks]
 
-    rounds = [run_round() for _ in range(_count_rounds(run_round, watch, seconds, repeats))]
+    return [run_round() for _ in range(_count_rounds(run_round, watch, seconds, repeats))]
+
+
+def time_in_turns(
+    runs: Sequence[Callable[[], Any]],
+    device: torch.device,
+    seconds: float = 20.0,
+    repeats: tuple[int, int] = (5, 300),
+) -> list[list[float]]:
+    """As :func:`rounds_in_turns`, but without the machine's moods.
+
+    Returns:
+        For each function its milliseconds, round by round; a round in which the machine was slower
+        than usual is scaled down, as a whole, to the usual.
+    """
+    rounds = rounds_in_turns(runs, device, seconds, repeats)
     usual = median(sum(times) for times in rounds)
     return [[times[i] * usual / sum(times) for times in rounds] for i in range(len(runs))]
 

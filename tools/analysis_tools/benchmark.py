@@ -1,30 +1,44 @@
 """Times backbones side by side: ``benchmark.py --run NAME CONFIG [key=value ...] --run ...``.
 
-Each ``--run`` names a config and what to change in it. All take turns within one measurement, so
-their ratios hold on a noisy machine, too.
+Each ``--run`` names a config, or a registered backbone, and what to change in it; ``--preset`` has
+the documentation's tables. All runs take turns within one measurement, together with products of
+two square matrices: their ratios hold on a noisy machine, too, and the share of the matrix rate
+says what the machine would still give. Memory is measured apart, afterwards.
 """
 
 import argparse
 import json
-from contextlib import AbstractContextManager
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, init_default_scope
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.engine import preflight
-from sparse_mm.engine.command_line import load_config, run
-from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.engine.benchmark import memory
+from sparse_mm.engine.benchmark.passes import (
+    COMPILE_MODES,
+    Pass,
+    Setup,
+    build_all,
+    count_gmacs,
+    matrix_products,
+)
+from sparse_mm.engine.benchmark.report import (
+    add_memory,
+    machine,
+    markdown,
+    plot,
+    summarise_products,
+    summarise_run,
+)
+from sparse_mm.engine.benchmark.runs import PRESETS, Run, read_run
+from sparse_mm.engine.command_line import run
 from sparse_mm.engine.search.records import write_atomically
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.timing import DTYPES, autocast, describe_device, time_in_turns
+from sparse_mm.sparsity.timing import DTYPES, describe_device, rounds_in_turns
+
+PLOTS = ('.png', '.pdf', '.svg')
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,117 +48,166 @@ def parse_args() -> argparse.Namespace:
         '--run',
         nargs='+',
         action='append',
-        required=True,
         metavar=('NAME', 'CONFIG'),
-        help='a name, a config and overrides of it, key=value; the first run is the baseline',
+        help='a name; a config file, or a registered backbone such as mmdet.SwinTransformer; '
+        'overrides of it, key=value (pruning_ratios=random: drawn anew in every pass)',
     )
-    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
+    parser.add_argument('--preset', choices=list(PRESETS), help="one of the documentation's tables")
+    parser.add_argument('--baseline', metavar='NAME', help='a run (default: the first)')
+    parser.add_argument('--train', action='store_true', help='training steps: forward and backward')
+    parser.add_argument('--batch', type=int, help="images (default: the preset's, or 1)")
     parser.add_argument(
-        '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the configs' own sizes"
+        '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the runs' own sizes"
     )
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
     parser.add_argument('--threads', type=int, help='threads of the CPU')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
     )
+    parser.add_argument(
+        '--compile', choices=COMPILE_MODES, default='none', help="torch.compile's mode"
+    )
     parser.add_argument('--seconds', type=float, default=60, help='about how long (default: 60)')
+    parser.add_argument(
+        '--matrix',
+        type=int,
+        default=2048,
+        metavar='SIDE',
+        help='of the matrices whose product gives the rate of the machine (default: 2048)',
+    )
+    parser.add_argument('--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument('--json', help='file to write the figures to')
+    parser.add_argument(
+        '--plot', help=f'picture to draw latency over MACs into ({", ".join(PLOTS)})'
+    )
     return parser.parse_args()
 
 
-def read_run(given: list[str]) -> tuple[str, Config]:
-    """Reads one ``--run``.
+def read_runs(args: argparse.Namespace) -> list[Run]:
+    """Reads what to compare.
 
     Raises:
-        BadInputError: It names no config, or an override is not key=value.
+        BadInputError: Nothing, or two things of one name, or what cannot be combined.
     """
-    if len(given) < 2 or not all('=' in item for item in given[2:]):
+    if bool(args.run) == bool(args.preset):
+        raise BadInputError('Give the backbones to compare either by --run or by --preset.')
+    size = tuple(args.shape) if args.shape else None
+    if args.preset:
+        runs = PRESETS[args.preset].rows(args.train, size)
+    else:
+        runs = [read_run(given, size) for given in args.run]
+    names = [item.name for item in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInputError(f'Two runs are called {name!r}; give each a name of its own.')
+    if args.baseline is not None and args.baseline not in names:
         raise BadInputError(
-            f'--run {" ".join(given)} must be a name, a config and overrides as key=value.'
+            f'--baseline {args.baseline} is none of the runs: {", ".join(map(repr, names))}.'
         )
-    options = argparse.Namespace()
-    DictAction([], 'options')(argparse.ArgumentParser(), options, given[2:])
-    return given[0], load_config(
-        argparse.Namespace(
-            config=given[1],
-            cfg_options=options.options,
-            launcher='none',
-            work_dir=None,
-            local_rank=0,
+    drawn = [item.name for item in runs if item.draws_ratios]
+    if drawn and args.compile != 'none':
+        raise BadInputError(
+            f'--compile {args.compile} compiles one setting of the ratios, and {drawn[0]!r} has '
+            'another one in every pass; leave one of the two out.'
         )
+    return runs
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuses what cannot be measured, before anything is built.
+
+    Raises:
+        BadInputError: A number, a device or a file does not fit.
+    """
+    counts = [args.batch, args.threads, *(args.shape or ())]
+    if min((n for n in counts if n is not None), default=1) < 1 or args.seconds <= 0:
+        raise BadInputError('--batch, --shape and --threads must be at least 1, --seconds above 0.')
+    if args.matrix < 16 or args.matrix % 16:
+        raise BadInputError(f'--matrix must be a multiple of 16, not {args.matrix}.')
+    if not args.device.startswith(('cpu', 'cuda')):
+        raise BadInputError(f'--device must be cpu or cuda, not {args.device!r}.')
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise BadInputError('--device asks for CUDA, and torch sees no such device; try cpu.')
+    if args.plot and Path(args.plot).suffix not in PLOTS:
+        raise BadInputError(f'--plot must end in {", ".join(PLOTS)}, not {args.plot!r}.')
+    for path in filter(None, (args.json, args.plot)):
+        preflight.check_work_dir(str(Path(path).parent))
+
+
+def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str, Any]:
+    """Counts, times, and measures memory."""
+    backbones = build_all(runs)
+    rows = [
+        dict(
+            name=item.name,
+            settings=item.settings,
+            image_size=list(item.image_size),
+            gmacs=count_gmacs(item, setup, backbone),
+        )
+        for item, backbone in zip(runs, backbones, strict=True)
+    ]
+    passes = [Pass(item, setup, backbone) for item, backbone in zip(runs, backbones, strict=True)]
+    products = matrix_products(setup, args.matrix)
+    device = torch.device(setup.device)
+    rounds = rounds_in_turns([*passes, *products.values()], device, args.seconds)
+    seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]
+    baseline = 0 if args.baseline is None else [item.name for item in runs].index(args.baseline)
+
+    rates = summarise_products(
+        dict(zip(products, seconds[len(runs) :], strict=True)), side=args.matrix
     )
-
-
-def build_backbone(cfg: Config) -> nn.Module:
-    """Builds a config's backbone alone, from scratch: speed does not depend on the weights."""
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    backbone = MODELS.build({**cfg.model.get('backbone', cfg.model), 'init_cfg': None})
-    backbone.init_weights()
-    return backbone.eval()
-
-
-def run_once(backbone: nn.Module, images: Tensor, context: AbstractContextManager) -> None:
-    """One pass; autocast is entered anew, since it keeps what it has cast while it is open."""
-    with context:
-        backbone(images)
-
-
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Times all runs."""
-    device = torch.device(args.device)
-    named = [read_run(given) for given in args.run]
-    rows: list[dict[str, Any]] = []
-    passes = []
-    for name, cfg in named:
-        size = tuple(args.shape) if args.shape else fixed_image_size(cfg, 'test')
-        backbone = build_backbone(cfg)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            deepcopy(backbone).to('meta')(torch.zeros(args.batch, 3, *size, device='meta'))
-        backbone = backbone.to(device)
-        images: Tensor = torch.randn(args.batch, 3, *size, device=device)
-        passes.append(partial(run_once, backbone, images, autocast(device, args.dtype)))
-        macs = counter.get_total_flops() / 2e9
-        rows.append(dict(name=name, image_size=list(size), gmacs=macs))
-    with torch.inference_mode():
-        times = time_in_turns(passes, device, args.seconds)
-    for row, values in zip(rows, times, strict=True):
-        row['median_ms'] = median(values)
-        row['quartiles_ms'] = quantiles(values, n=4)[::2]
-        row['of_baseline'] = row['median_ms'] / rows[0]['median_ms']
+    summarise = partial(summarise_run, baseline=seconds[baseline], products=rates, side=args.matrix)
+    rows = [summarise(row, values) for row, values in zip(rows, seconds, strict=False)]
     conditions = dict(
-        describe_device(device), dtype=args.dtype, batch=args.batch, rounds=len(times[0])
+        describe_device(device),
+        **machine(),
+        mode='training step' if setup.train else 'inference',
+        dtype=setup.dtype,
+        compile=setup.compile,
+        batch=setup.batch,
+        rounds=len(rounds),
+        baseline=runs[baseline].name,
     )
-    return dict(conditions=conditions, runs=rows)
+    if not args.no_memory and memory.can_measure(setup):
+        add_memory(rows, memory.peak_memory(runs, setup, torch.get_num_threads()), baseline)
+        conditions['memory'] = memory.define(setup.device)
+    return dict(conditions=conditions, matrix=args.matrix, matrix_products=rates, runs=rows)
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Says under which conditions, what was found, and what the columns mean."""
+    conditions = dict(result['conditions'])
+    definition = conditions.pop('memory', None)
+    rates = ', '.join(
+        f'{product["name"]} {product["gflops"]:.0f} GFLOP/s'
+        for product in result['matrix_products']
+    )
+    side = result['matrix']
+    notes = [
+        f'faster by: of {conditions["baseline"]}; median of the rounds (quartiles)',
+        f'product of two {side}×{side} matrices, in the same rounds: {rates}',
+    ]
+    if definition:
+        notes.append(definition)
+    settings = ', '.join(f'{key}: {value}' for key, value in conditions.items())
+    return '\n'.join([settings, '', markdown(result), '', *(f'- {note}' for note in notes)])
 
 
 def main() -> None:
-    """Prints a Markdown table; milliseconds only where they mean something, on a GPU."""
+    """Prints the table; writes the file and the picture."""
     args = parse_args()
-    counts = [args.batch, *(args.shape or ()), 1 if args.threads is None else args.threads]
-    if min(counts) < 1 or args.seconds <= 0:
-        raise BadInputError('--batch, --shape and --threads must be at least 1, --seconds above 0.')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        raise BadInputError('--device asks for CUDA, and torch sees no such device; try cpu.')
-    if args.json:
-        preflight.check_work_dir(str(Path(args.json).parent))
+    check(args)
+    runs = read_runs(args)
+    batch = args.batch or (PRESETS[args.preset].batch if args.preset else 1)
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    result = measure(args)
-    on_gpu = args.device.startswith('cuda')
-    milliseconds = ' ms |' if on_gpu else ''
-    print(', '.join(f'{key}: {value}' for key, value in result['conditions'].items()))
-    print(f'\n| backbone | size | GMACs | of {args.run[0][0]}: MACs | latency |{milliseconds}')
-    print('| --- ' * (6 if on_gpu else 5) + '|')
-    for row in result['runs']:
-        macs = row['gmacs'] / result['runs'][0]['gmacs']
-        height, width = row['image_size']
-        last = f' {row["median_ms"]:.2f} |' if on_gpu else ''
-        print(
-            f'| {row["name"]} | {height}×{width} | {row["gmacs"]:.2f} | {macs:.3f} | '
-            f'{row["of_baseline"]:.3f} |{last}'
-        )
+    result = measure(runs, Setup(args.device, batch, args.dtype, args.train, args.compile), args)
+    print(describe(result))
     if args.json:
         write_atomically(Path(args.json), json.dumps(result, indent=1))
+    if args.plot:
+        kind = Path(args.plot).suffix.removeprefix('.')
+        write_atomically(Path(args.plot), plot(result, kind))
 
 
 if __name__ == '__main__':

@@ -1,0 +1,184 @@
+"""What a benchmark compares: named backbones, from configs, from the registry or from a preset."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.utils import import_modules_from_strings
+from torch import nn
+
+from sparse_mm.engine.command_line import load_config
+from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.errors import BadInputError
+
+RANDOM = 'random'
+"""As ``pruning_ratios``: drawn anew for every pass, as the adaptation draws them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One backbone to compare; nothing but plain values, so that another process can build it.
+
+    Attributes:
+        name: What the table calls it.
+        settings: Its config: ``type`` and arguments.
+        image_size: ``(H, W)`` in pixels.
+        scope: The registry scope that its type is looked up in first.
+        imports: Modules that its config imports.
+        weights_of: The run whose weights it takes over.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    image_size: tuple[int, int]
+    scope: str = 'mmengine'
+    imports: tuple[str, ...] = ()
+    weights_of: str | None = None
+
+    @property
+    def draws_ratios(self) -> bool:
+        """Whether every pass has other ratios."""
+        return bool(self.settings.get('pruning_ratios') == RANDOM)
+
+
+def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
+    """Reads one ``--run NAME CONFIG [key=value ...]``.
+
+    Args:
+        given: Its words. CONFIG is a config file, or the name of a registered backbone, such as
+            ``mmdet.SwinTransformer``, whose arguments are then the keys.
+        image_size: ``(H, W)``, instead of the config's own.
+
+    Raises:
+        BadInputError: It names no config, an override is not key=value, or no size is known.
+    """
+    if len(given) < 2 or not all('=' in item for item in given[2:]):
+        raise BadInputError(
+            f'--run {" ".join(given)} must be a name, a config and overrides as key=value.'
+        )
+    options = argparse.Namespace()
+    DictAction([], 'options')(argparse.ArgumentParser(), options, list(given[2:]))
+    name, source = given[:2]
+    if not source.endswith(('.py', '.json', '.yaml', '.yml')):
+        if image_size is None:
+            raise BadInputError(f'--run {name} {source} names no config file; give --shape H W.')
+        overridden = Config(dict(type=source))
+        overridden.merge_from_dict(options.options)
+        return Run(name, overridden.to_dict(), image_size)
+    cfg = load_config(
+        argparse.Namespace(
+            config=source,
+            cfg_options=options.options,
+            launcher='none',
+            work_dir=None,
+            local_rank=0,
+        )
+    )
+    return Run(
+        name,
+        Config(cfg.model.get('backbone', cfg.model)).to_dict(),
+        image_size or fixed_image_size(cfg, 'test'),
+        cfg.get('default_scope') or 'mmengine',
+        tuple(cfg.get('custom_imports', {}).get('imports', ())),
+    )
+
+
+def build(run: Run) -> nn.Module:
+    """Builds a run's backbone, from scratch: speed does not depend on the weights.
+
+    Raises:
+        BadInputError: There is no such backbone, or it does not take these arguments.
+    """
+    settings = {**run.settings, 'init_cfg': None}
+    if run.draws_ratios:
+        del settings['pruning_ratios']
+    import_modules_from_strings(list(run.imports))
+    init_default_scope(run.scope)
+    with redirect_stdout(sys.stderr):  # MMEngine logs to stdout, which is for the result
+        try:
+            backbone = MODELS.build(settings)
+        except (KeyError, TypeError) as error:
+            reason = ' '.join(str(error.args[0]).split())
+            raise BadInputError(f'The run {run.name!r} cannot be built: {reason}') from error
+        if run.draws_ratios and not hasattr(backbone, 'set_pruning_ratios'):
+            kind = type(backbone).__name__
+            raise BadInputError(f'The run {run.name!r} has random ratios; {kind} has none to set.')
+        backbone.init_weights()
+    return backbone
+
+
+SWIN_T = dict(
+    embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7, drop_path_rate=0.2
+)
+# As configs/sparsevit_mask2former_cityscapes.py has it.
+SWIN_L = dict(
+    pretrain_img_size=384,
+    embed_dims=192,
+    depths=[2, 2, 18, 2],
+    num_heads=[6, 12, 24, 48],
+    window_size=12,
+    drop_path_rate=0.3,
+)
+# The authors' released setting of 34 ms, and what corresponds to it with nine pairs in stage 3.
+MIDDLE_T = [[0.6, 0.6], [0, 0], [0.2, 0.2, 0.4, 0.4, 0.5, 0.5], [0, 0]]
+MIDDLE_L = [[0.6], [0], [0.2] * 3 + [0.4] * 3 + [0.5] * 3, [0]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A table of the documentation.
+
+    Attributes:
+        runs: Its rows in inference, the baseline first.
+        batch: Its images.
+        training: Its rows in a training step, where they are others.
+    """
+
+    runs: tuple[Run, ...]
+    batch: int
+    training: tuple[Run, ...] = ()
+
+    def rows(self, train: bool, image_size: tuple[int, int] | None) -> list[Run]:
+        """The rows, at another size if one is given."""
+        rows = self.training if train and self.training else self.runs
+        return [replace(run, image_size=image_size or run.image_size) for run in rows]
+
+
+def _swin_preset(swin: dict, size: tuple[int, int], batch: int, ratios: dict[str, Any]) -> Preset:
+    """SparseViT against mmdet's Swin with the same weights, dense and at several ratios."""
+    baseline = Run('mmdet Swin, dense', dict(type='mmdet.SwinTransformer', **swin), size)
+
+    def ours(name: str, pruning_ratios: Any) -> Run:
+        settings = dict(type='SparseViT', **swin, pruning_ratios=pruning_ratios)
+        return Run(name, settings, size, weights_of=baseline.name)
+
+    dense = ours('SparseViT, dense', None)
+    sparse = [ours(f'SparseViT, {name}', value) for name, value in ratios.items()]
+    drawn = ours('SparseViT, random ratios', RANDOM)
+    return Preset((baseline, dense, *sparse), batch, (baseline, dense, drawn))
+
+
+PRESETS = {
+    'sparsevit': _swin_preset(
+        SWIN_T, (672, 672), 1, {'middle setting': MIDDLE_T, '60 % everywhere': 0.6}
+    ),
+    'sparseformer': Preset(
+        (
+            # Padding of small maps changes nothing at 224x224, and makes smaller images possible.
+            Run(
+                'mmpretrain Swin-T',
+                dict(type='mmpretrain.SwinTransformer', arch='tiny', pad_small_map=True),
+                (224, 224),
+            ),
+            Run('SparseFormer-T', dict(type='SparseFormer', arch='tiny'), (224, 224)),
+        ),
+        16,
+    ),
+    'swin-l': _swin_preset(SWIN_L, (1024, 2048), 1, {'middle setting': MIDDLE_L}),
+    'cameras': _swin_preset(SWIN_T, (256, 704), 6, {'60 % everywhere': 0.6}),
+}
