@@ -161,15 +161,15 @@ def output_names(backbone: nn.Module) -> list[str]:
 
 
 def random_images(batch: int, shape: tuple[int, int]) -> Tensor:
-    """Draws noise, the same in each run.
+    """Draws soft random colours, the same in each run.
 
-    It is stronger in some places than in others, as real images are: windows of plain noise would
-    matter so equally that rounding would decide which are kept.
+    White noise would tell little: its windows matter so equally that rounding decides which are
+    kept, and where latent tokens look, from pixel to pixel nothing is alike, so that two orders of
+    summation in PyTorch alone can give tokens that differ by percents.
     """
     generator = torch.Generator().manual_seed(0)
-    strength = torch.rand(batch, 1, 8, 8, generator=generator) * 2
-    strength = F.interpolate(strength, size=shape, mode='bilinear')
-    return torch.randn(batch, 3, *shape, generator=generator) * strength
+    cells = torch.randn(batch, 3, 8, 8, generator=generator)
+    return F.interpolate(cells, size=shape, mode='bicubic')
 
 
 def to_program(module: nn.Module, images: Tensor, path: Path, meta: dict[str, str]) -> Pass:
