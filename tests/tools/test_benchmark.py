@@ -78,7 +78,8 @@ def test_registered_backbones_a_named_baseline_and_random_ratios_in_training(cal
     assert [row[0] for row in table(printed)] == ['random', 'swin']
     assert table(printed)[1][4] == '1.00× (1.00–1.00)'
     assert 'mode: training step, dtype: bfloat16' in printed
-    assert 'peak memory' not in printed
+    assert 'peak memory:' not in printed
+    assert 'GMACs are the mean' in printed
     found = json.loads((tmp_path / 'found.json').read_text())
     assert found['conditions']['baseline'] == 'swin'
     assert found['runs'][1]['of_baseline'] == 1

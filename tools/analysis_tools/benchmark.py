@@ -18,6 +18,7 @@ from sparse_mm.engine import preflight
 from sparse_mm.engine.benchmark import memory
 from sparse_mm.engine.benchmark.passes import (
     COMPILE_MODES,
+    COUNTED_DRAWS,
     Pass,
     Setup,
     build_all,
@@ -32,7 +33,7 @@ from sparse_mm.engine.benchmark.report import (
     summarise_products,
     summarise_run,
 )
-from sparse_mm.engine.benchmark.runs import PRESETS, Run, read_run
+from sparse_mm.engine.benchmark.runs import PRESETS, RANDOM, Run, read_run
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.search.records import write_atomically
 from sparse_mm.errors import BadInputError
@@ -189,6 +190,8 @@ def describe(result: dict[str, Any]) -> str:
     ]
     if definition:
         notes.append(definition)
+    if any(row['settings'].get('pruning_ratios') == RANDOM for row in result['runs']):
+        notes.append(f'random ratios: GMACs are the mean, memory the most of {COUNTED_DRAWS} draws')
     settings = ', '.join(f'{key}: {value}' for key, value in conditions.items())
     return '\n'.join([settings, '', markdown(result), '', *(f'- {note}' for note in notes)])
 

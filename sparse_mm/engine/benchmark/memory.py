@@ -5,11 +5,15 @@ backbone, makes one pass over a tiny image (which loads code and lets libraries 
 of the weights), gives free memory back to the system, and then makes one pass at the real size. The
 figure is how far the peak of the process's resident memory rises above what was resident just
 before. In training the gradients are in it, as far as they exist when the peak is reached.
+Where ratios are drawn anew in every pass, it is the most that any of the first draws needs.
+
+The C library's allocator is told there to take each large block from the system and to give it back
+at once. By default it changes its mind about that while a process runs, and what it keeps in
+between depends on the order of all allocations so far, and nearly doubled what was in use.
 """
 
 import ctypes
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -17,11 +21,13 @@ from pathlib import Path
 
 import torch
 
-from sparse_mm.engine.benchmark.passes import Pass, Setup
+from sparse_mm.engine.benchmark.passes import COUNTED_DRAWS, Pass, Setup
 from sparse_mm.engine.benchmark.runs import Run, build
 from sparse_mm.errors import BadInputError
 
-TINY = 64
+TINY = 64  # side of the image to warm up with
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+LARGE = 64 * 1024  # bytes
 DEFINITION = (
     'peak memory: the most that one pass adds to the weights and the input '
     '({}, outside of the timing)'
@@ -101,23 +107,28 @@ def _on_cuda(run: Run, setup: Setup) -> int:
     torch.cuda.synchronize(setup.device)
     torch.cuda.reset_peak_memory_stats(setup.device)
     before = torch.cuda.memory_allocated(setup.device)
-    measured()
+    for _ in range(COUNTED_DRAWS if run.draws_ratios else 1):
+        measured()
     torch.cuda.synchronize(setup.device)
     return torch.cuda.max_memory_allocated(setup.device) - before
 
 
 def _in_own_process(run: Run, setup: Setup, threads: int) -> int:
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, 'mallopt'):  # of glibc
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     warm_up, measured = _passes(run, setup)
     warm_up()
     measured.backbone.zero_grad(set_to_none=True)
     del warm_up
-    if sys.platform == 'linux' and hasattr(libc := ctypes.CDLL(None), 'malloc_trim'):
+    if hasattr(libc, 'malloc_trim'):
         libc.malloc_trim(0)  # else a pass may live on what the one before has left
     Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew from here
     before = _resident('VmRSS')
-    measured()
+    for _ in range(COUNTED_DRAWS if run.draws_ratios else 1):
+        measured()
     return max(_resident('VmHWM') - before, 0)
 
 

@@ -20,7 +20,7 @@ from sparse_mm.sparsity.space import Candidate, RatioSpace
 from sparse_mm.sparsity.timing import DTYPES, autocast
 
 COMPILE_MODES = ('none', 'default', 'reduce-overhead', 'max-autotune')
-# Random ratios are counted over so many draws, the first ones of the measurement itself.
+# Random ratios: MACs and memory are those of so many draws, the first ones of the timing itself.
 COUNTED_DRAWS = 16
 
 
