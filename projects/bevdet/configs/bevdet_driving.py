@@ -21,6 +21,9 @@ model = dict(
         num_heads=[1, 2, 4],
         strides=[4, 2, 2],
         drop_path_rate=0.0,
+        # On a plane, how far something is follows from the row where it stands.
+        use_abs_pos_embed=True,
+        pretrain_img_size=image_size,
         out_indices=(1, 2),
     ),
     neck=dict(in_channels=(2 * width, 4 * width), out_channels=64),
