@@ -30,7 +30,7 @@ from sparse_mm.sparsity.ratios import num_kept
 
 # Size of an FFN's hidden layer for the windows that a CPU computes at a time, in inference
 # (docs/performance.md).
-PART_BYTES = 8 * 2**20
+PART_BYTES = 12 * 2**20
 
 
 class SparseBlock(BaseModule):
