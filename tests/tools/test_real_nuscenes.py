@@ -36,7 +36,7 @@ model['backbone'] = dict(
 @pytest.mark.parametrize(
     ('name', 'settings'), [('sparseformer_fcos3d', ''), ('sparsevit_fcos3d', SPARSE_VIT)]
 )
-def test_a_frame(train_reduced, call_tool, tmp_path, shared, name, settings):
+def test_a_frame(train_reduced, run_tool, tmp_path, shared, name, settings):
     """All six cameras are predicted, joined, and (of one model) drawn, on any device."""
     root = shared('data/nuscenes')
     config, checkpoint, log = train_reduced(
@@ -49,7 +49,10 @@ def test_a_frame(train_reduced, call_tool, tmp_path, shared, name, settings):
     torch.save(weights, checkpoint)
     draw = ('--show-dir', 'drawn') if settings else ()
     results = '--out', 'found.pkl', *draw
-    call_tool('test.py', config, checkpoint, '--work-dir', 'run', *results)
+    # In a process of its own: MMEngine keeps one visualizer for all runs of a process, and those of
+    # other packages, from other tests, cannot draw boxes in 3D.
+    env = {'NUSCENES_ROOT': str(root)}
+    run_tool('test.py', config, checkpoint, '--work-dir', 'run', *results, env=env)
     found = pickle.loads((tmp_path / 'found.pkl').read_bytes())
     assert len(found) == 6
     boxes = [sample['pred_instances_3d']['bboxes_3d'].tensor for sample in found]

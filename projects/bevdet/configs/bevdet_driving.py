@@ -21,9 +21,6 @@ model = dict(
         num_heads=[1, 2, 4],
         strides=[4, 2, 2],
         drop_path_rate=0.0,
-        # On a plane, how far something is follows from the row where it stands.
-        use_abs_pos_embed=True,
-        pretrain_img_size=image_size,
         out_indices=(1, 2),
     ),
     neck=dict(in_channels=(2 * width, 4 * width), out_channels=64),
@@ -44,13 +41,15 @@ model = dict(
         bbox_coder=dict(
             pc_range=ground[:2],
             post_center_range=[-40.0, -40.0, -10.0, 40.0, 40.0, 10.0],
-            max_num=200,
-            score_threshold=0.02,
+            max_num=1000,
+            score_threshold=0.01,
         ),
     ),
     train_cfg=dict(point_cloud_range=ground, grid_size=[num_cells, num_cells, 1], max_objs=100),
     test_cfg=dict(
-        post_center_limit_range=[-40.0, -40.0, -10.0, 40.0, 40.0, 10.0], score_threshold=0.02
+        post_center_limit_range=[-40.0, -40.0, -10.0, 40.0, 40.0, 10.0],
+        score_threshold=0.01,
+        post_max_size=300,
     ),
 )
 
