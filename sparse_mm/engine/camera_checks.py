@@ -23,21 +23,14 @@ def check_cameras(dataset: Any, split: str) -> None:
     """
     if not getattr(dataset, 'modality', {}).get('use_camera'):
         return
-    frames = [dataset.get_data_info(i) for i in range(len(dataset))]
-    frames = [frame for frame in frames if isinstance(frame.get('images'), dict)]
-    if (
-        getattr(dataset, 'load_type', '') == 'frame_based'
-    ):  # otherwise each sample has one camera of its own
-        cameras = set().union(*(frame['images'] for frame in frames))
-        for frame in frames:
-            missing = sorted(cameras - set(frame['images']))
-            if missing:
-                raise BadInputError(
-                    f'The {split} set lacks {", ".join(missing)} in {_name(frame)}, which other '
-                    'frames have; make the info file anew from complete data.'
-                )
-    for frame in frames:
-        for camera, image in frame['images'].items():
+    seen: list[tuple[str, frozenset[str]]] = []
+    for i in range(len(dataset)):  # whole frames, one at a time: all of them would not fit memory
+        frame = dataset.get_data_info(i)
+        images = frame.get('images')
+        if not isinstance(images, dict):
+            return
+        seen.append((_name(frame), frozenset(images)))
+        for camera, image in images.items():
             for key in ('cam2img', 'lidar2cam'):
                 matrix = np.asarray(image.get(key, np.eye(3)), dtype=np.float64)
                 # Rotations have a determinant of 1 and intrinsics of their squared focal length.
@@ -46,6 +39,15 @@ def check_cameras(dataset: Any, split: str) -> None:
                         f'The {split} set has a calibration that cannot be inverted: {key} of '
                         f'{camera} in {_name(frame)} is singular; correct it in the info file.'
                     )
+    if getattr(dataset, 'load_type', '') != 'frame_based':
+        return  # each sample has one camera of its own
+    cameras = frozenset().union(*(names for _, names in seen))
+    for name, names in seen:
+        if names != cameras:
+            raise BadInputError(
+                f'The {split} set lacks {", ".join(sorted(cameras - names))} in {name}, which '
+                'other frames have; make the info file anew from complete data.'
+            )
 
 
 def _name(frame: dict) -> str:

@@ -1,6 +1,7 @@
 """What the command lines share: options, reading the config, errors in one sentence."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -47,25 +48,43 @@ def load_config(args: argparse.Namespace) -> Config:
         BadInputError: There is no such file, or it cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if str(CHECKOUT) not in sys.path:
-        sys.path.append(str(CHECKOUT))  # configs of projects/ import their packages from there
-    if not os.path.isfile(args.config):
-        raise BadInputError(f'There is no config file {args.config!r}.')
-    try:
-        cfg = Config.fromfile(args.config)
-    except (SyntaxError, NameError, KeyError, FileNotFoundError) as error:
-        raise BadInputError(f'The config {args.config!r} cannot be read: {error}') from error
-    options = dict(args.cfg_options or {})
-    if 'data_root' in options and cfg.get('data_root'):
-        moved = _move(cfg.to_dict(), cfg.data_root, str(options['data_root']))
-        cfg = Config(moved, filename=cfg.filename)
-    cfg.merge_from_dict(options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
     return cfg
+
+
+def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
+    """Reads a config file, with overrides as :func:`load_config` takes them.
+
+    Raises:
+        BadInputError: There is no such file, or it cannot be read.
+    """
+    if str(CHECKOUT) not in sys.path:
+        sys.path.append(str(CHECKOUT))  # configs of projects/ import their packages from there
+    if not os.path.isfile(path):
+        raise BadInputError(f'There is no config file {path!r}.')
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, NameError, KeyError, FileNotFoundError) as error:
+        raise BadInputError(f'The config {path!r} cannot be read: {error}') from error
+    options = dict(overrides or {})
+    if 'data_root' in options and cfg.get('data_root'):
+        moved = _move(cfg.to_dict(), cfg.data_root, str(options['data_root']))
+        cfg = Config(moved, filename=cfg.filename)
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def read_ratios(text: str) -> Any:
+    """Reads ``--ratios``: JSON itself, or the path of a JSON file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _move(value: Any, old: str, new: str) -> Any:

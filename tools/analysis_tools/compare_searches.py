@@ -20,7 +20,7 @@ from typing import Any
 from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.engine import preflight
-from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.search.backbone import backbone_shape, find_backbone, fixed_image_size
 from sparse_mm.engine.search.records import write_atomically
 from sparse_mm.errors import BadInputError
@@ -76,10 +76,7 @@ class Comparison:
         self.args = args
         self.folder = Path(args.work_dir)
         self.budgets = [Budget.parse(budget) for budget in args.budget]
-        settings = argparse.Namespace(
-            config=args.config, cfg_options=None, launcher='none', work_dir=None, local_rank=0
-        )
-        cfg = load_config(settings)
+        cfg = read_config(args.config)
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         self.backbone = find_backbone(MODELS.build(cfg.model))
         self.space = RatioSpace.build(self.backbone.depths)

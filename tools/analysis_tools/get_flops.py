@@ -16,7 +16,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.command_line import (
+    add_config_options,
+    load_config,
+    read_ratios,
+    run,
+)
 from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
 
@@ -39,14 +44,6 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
-
-
-def read_ratios(text: str) -> Any:
-    """Reads --ratios: JSON itself, or the path of a JSON file."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def model_inputs(scope: str | None, images: torch.Tensor) -> tuple[Any, list | None]:

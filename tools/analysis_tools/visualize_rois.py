@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine import preflight
-from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
@@ -144,10 +144,7 @@ def choose(name: str, given: list[int] | None, first: int, last: int) -> list[in
 def main() -> None:
     """Checks, looks, draws."""
     args = parse_args()
-    options = argparse.Namespace(
-        config=args.config, cfg_options=None, launcher='none', work_dir=None, local_rank=0
-    )
-    cfg = load_config(options)
+    cfg = read_config(args.config)
     out = Path(args.out)
     preflight.check_work_dir(str(out.parent))
     shape = tuple(args.shape or fixed_image_size(cfg, 'test'))

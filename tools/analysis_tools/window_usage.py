@@ -20,7 +20,12 @@ from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine import preflight
-from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.command_line import (
+    add_config_options,
+    load_config,
+    read_ratios,
+    run,
+)
 from sparse_mm.engine.search.backbone import find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
@@ -34,8 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--checkpoint', help='weights; which windows matter depends on them')
     parser.add_argument(
         '--ratios',
-        type=json.loads,
-        help="pruning ratios as JSON; by default the config's or the checkpoint's",
+        help="pruning ratios, as JSON or a JSON file; by default the config's or the checkpoint's",
     )
     parser.add_argument('--images', type=int, default=8, help='test samples to run (default: 8)')
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
@@ -114,7 +118,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
     if args.ratios is not None:
-        backbone.set_pruning_ratios(args.ratios)
+        backbone.set_pruning_ratios(read_ratios(args.ratios))
     dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
     counter = UsageCounter(backbone)
     for i in range(min(args.images, len(dataset))):

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine import preflight
-from sparse_mm.engine.command_line import load_config, run
+from sparse_mm.engine.command_line import read_config, read_ratios, run
 from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
@@ -117,14 +117,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
         BadInputError: The config has no such backbone or size, the checkpoint is of another model,
             or the ratios do not fit.
     """
-    options = argparse.Namespace(
-        config=args.config,
-        cfg_options=args.cfg_options,
-        launcher='none',
-        work_dir=None,
-        local_rank=0,
-    )
-    cfg = load_config(options)
+    cfg = read_config(args.config, args.cfg_options)
     shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     model = MODELS.build(cfg.model).eval()
@@ -145,11 +138,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     if args.ratios is not None:
         if not isinstance(backbone, SparseViT):
             raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
-        try:
-            ratios = json.loads(args.ratios)
-        except ValueError:
-            ratios = args.ratios  # the path of a file
-        backbone.set_pruning_ratios(ratios)
+        backbone.set_pruning_ratios(read_ratios(args.ratios))
     return backbone, shape
 
 

@@ -40,8 +40,8 @@ def _shift(x: float, y: float) -> np.ndarray:
 class AugmentSurroundImages(BaseTransform):
     """Resizes, crops, flips and rotates each image by itself, and its projection with it.
 
-    An image is resized to the output's width times ``1 + zoom`` of its own, and cropped from the
-    bottom up, since the sky has nothing to find (BEVDet, section 3.2). Without any of the random
+    An image is resized by what brings it to the output's width, plus ``zoom``; its top is cropped,
+    since the sky has nothing to find (BEVDet, section 3.2). Without any of the random
     settings this is the transform for testing.
 
     Args:

@@ -10,7 +10,6 @@ cell = 0.8
 num_cells = 80
 class_names = _base_.class_names
 width = 32
-norm_cfg = dict(type='BN')
 
 model = dict(
     backbone=dict(

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
-from sparse_mm.engine.command_line import load_config
+from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
 
@@ -70,15 +70,7 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
         overridden = Config(dict(type=source))
         overridden.merge_from_dict(options.options)
         return Run(name, overridden.to_dict(), image_size)
-    cfg = load_config(
-        argparse.Namespace(
-            config=source,
-            cfg_options=options.options,
-            launcher='none',
-            work_dir=None,
-            local_rank=0,
-        )
-    )
+    cfg = read_config(source, options.options)
     return Run(
         name,
         Config(cfg.model.get('backbone', cfg.model)).to_dict(),

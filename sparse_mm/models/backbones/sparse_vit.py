@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_stage import SparseStage
+from sparse_mm.models.layers.image_features import channels_together
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.pretrained import backbone_weights, load_pretrained
 from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios
@@ -224,10 +225,7 @@ class SparseViT(BaseModule):
         Returns:
             One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
         """
-        if x.device.type == 'cpu':
-            # So that the convolution's output is in the order of tokens already.
-            x = x.contiguous(memory_format=torch.channels_last)
-        x, hw_shape = self.patch_embed(x)  # (B, H/4 * W/4, C)
+        x, hw_shape = self.patch_embed(channels_together(x))  # (B, H/4 * W/4, C)
         if self.use_abs_pos_embed:
             x = x + self._position_embedding(hw_shape)
         x = self.drop_after_pos(x)
