@@ -1,7 +1,8 @@
 # make demo   set up, then train, sparsify and test on generated scenes (about seventeen minutes on two cores)
-# make test   set up, then the test suite
+# make test   set up, then the test suite, in two processes
 # make lint   set up, then ruff and mypy
 PYTHON ?= python3
+WORKERS ?= 2
 VENV := .venv
 DEMO := work_dirs/demo
 
@@ -14,7 +15,7 @@ demo: setup
 	@$(VENV)/bin/python tools/demo.py --work-dir $(DEMO)
 
 test: setup
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -16,7 +16,10 @@ import sparse_mm  # noqa: F401, lets torch.load read MMEngine's checkpoints
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'
 
-torch.set_num_threads(2)
+# Two cores, shared out to the processes that run tests side by side, and to what they start.
+THREADS = max(1, 2 // int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1)))
+os.environ['OMP_NUM_THREADS'] = str(THREADS)
+torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def run_tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            env={**os.environ, **(env or {})},
         )
         assert bool(result.returncode) == fails, result.stdout[-3000:] + result.stderr[-3000:]
         return result

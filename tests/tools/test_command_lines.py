@@ -50,9 +50,8 @@ def last_error(result) -> str:
 
 def start_tool(tool, *arguments, cwd):
     command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '2'}
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return subprocess.Popen(command, cwd=cwd, env=environment, **quiet)
+    return subprocess.Popen(command, cwd=cwd, **quiet)
 
 
 def epochs(count):
