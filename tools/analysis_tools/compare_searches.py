@@ -149,12 +149,14 @@ class Comparison:
         for (strategy, _), folder in zip(runs, self.parallel(self.search, runs), strict=True):
             searches.setdefault(strategy, []).append(folder)
         for budget in self.budgets:
-            uniform = next(
+            # The first, least pruned one; below the range is allowed to it, above is not.
+            uniform = [
                 candidate
                 for candidate in self.space.uniform()
-                if not budget.excess(costs.cost(candidate, budget.unit))
-            )
-            rows.append(dict(budget=str(budget), method='uniform', ratios=[uniform]))
+                if budget.excess(costs.cost(candidate, budget.unit)) <= 0
+            ][:1]
+            if uniform:
+                rows.append(dict(budget=str(budget), method='uniform', ratios=uniform))
             for strategy, folders in searches.items():
                 name = f'best_{budget.slug}.json' if len(self.budgets) > 1 else 'best.json'
                 best = [json.loads((folder / name).read_text()) for folder in folders]

@@ -1,0 +1,130 @@
+"""The comparison of searches: which runs it starts, and what it makes of their results."""
+
+import importlib.util
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from sparse_mm.sparsity.cost import LatencyTable
+from tests.conftest import ROOT
+
+CONFIGS = ROOT / 'configs'
+WINNERS = dict(
+    evolution=[[0.6], [0.8], [0.5, 0.8, 0.8], [0.6]], random=[[0.7], [0.7], [0.6, 0.7, 0.8], [0.6]]
+)
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    path = ROOT / 'tools' / 'analysis_tools' / 'compare_searches.py'
+    spec = importlib.util.spec_from_file_location('compare_searches', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def compare(tool, tmp_path, monkeypatch):
+    """Runs it with short stand-ins for the long runs; gives what was started and the rows."""
+
+    def run():
+        started = []
+
+        def call(log, jobs, name, *arguments):
+            options = [str(argument) for argument in arguments]
+            after = dict(pairwise(options))
+            started.append((name, after))
+            if name.endswith('latency_table.py'):
+                return
+            work_dir = tmp_path / after['--work-dir']
+            if name == 'search.py':
+                result = work_dir / 'sparsity_search'
+                result.mkdir(parents=True)
+                best = dict(pruning_ratios=WINNERS[after['--strategy']], score=0.5)
+                (result / 'best.json').write_text(json.dumps(best))
+                return
+            ratios = next(o.split('=')[1] for o in options if o.startswith('model.backbone'))
+            pruned = sum(r for stage in json.loads(Path(ratios).read_text()) for r in stage)
+            log = work_dir / '1' / 'vis_data' / 'scalars.json'
+            log.parent.mkdir(parents=True)
+            metrics = {'coco/bbox_mAP': 1 - 0.1 * pruned, 'coco/segm_mAP': 1 - 0.1 * pruned}
+            log.write_text('{"loss": 1.0}\n' + json.dumps(metrics) + '\n')
+
+        def table(comparison):
+            pairs = len(comparison.shape.stages)
+            path = comparison.folder / 'latency_table.json'
+            comparison.folder.mkdir(exist_ok=True)
+            stages = [
+                dict(
+                    dense_ms=0.0,
+                    sparse_ms=0.0,
+                    pairs=[
+                        {stage.kept(r): 100 * (1 - r) / pairs for r in (0.0, *choices)}
+                        for _ in range(genes)
+                    ],
+                )
+                for stage, choices, genes in zip(
+                    comparison.shape.stages,
+                    comparison.space.choices,
+                    comparison.space.num_pairs,
+                    strict=True,
+                )
+            ]
+            made = LatencyTable(
+                image_size=comparison.shape.image_size,
+                batch=2,
+                stem_ms=0.0,
+                stages=stages,
+                windows=[stage.num_windows for stage in comparison.shape.stages],
+                channels=[stage.channels for stage in comparison.shape.stages],
+            )
+            path.write_text(made.to_json())
+            return path
+
+        monkeypatch.setattr(tool, 'call', call)
+        monkeypatch.setattr(tool.Comparison, 'table', table)
+        monkeypatch.setattr(
+            tool, 'measure_whole', lambda backbone, shape, settings, seconds: [2.0] * len(settings)
+        )
+        arguments = [
+            *('compare_searches.py', CONFIGS / 'sparsevit_maskrcnn_shapes_deep.py'),
+            *(CONFIGS / 'sparsevit_maskrcnn_shapes_deep_finetune.py', 'adapted.pth'),
+            *('--budget', 'latency=0.33..0.36', '--seeds', 0, 1, '--tune-seeds', 0, 1, 2),
+            *('--work-dir', tmp_path / 'comparison', '--jobs', 2),
+        ]
+        monkeypatch.setattr('sys.argv', [str(argument) for argument in arguments])
+        tool.main()
+        return started, json.loads((tmp_path / 'comparison' / 'comparison.json').read_text())
+
+    return run
+
+
+def test_every_search_and_every_winner_once(compare, capsys):
+    started, rows = compare()
+    searches = [after for name, after in started if name == 'search.py']
+    assert sorted((s['--strategy'], s['--seed']) for s in searches) == [
+        ('evolution', '0'),
+        ('evolution', '1'),
+        ('random', '0'),
+        ('random', '1'),
+    ]
+    assert all(s['--budget'] == 'latency=0.33..0.36' for s in searches)
+    # Dense, uniform and two winners, which both searches of a strategy found; three seeds each.
+    assert len([name for name, _ in started if name == 'train.py']) == 4 * 3
+    assert [row['method'] for row in rows] == ['dense', 'uniform', 'random', 'evolution']
+    dense, uniform, random, evolution = rows
+    # 0.6 would cost 0.367: the least uniform ratio within the budget may be below its range.
+    assert uniform['ratios'] == [[[0.7], [0.7], [0.7, 0.7, 0.7], [0.7]]]
+    assert evolution['ratios'] == [WINNERS['evolution']] * 2
+    assert dense['latency'] == [1.0]
+    assert random['metrics'][0]['coco/bbox_mAP'] == pytest.approx(1 - 0.1 * 4.1)
+    assert '| 0.33 to 0.36 of the dense latency | evolution | 0.590 ±' in capsys.readouterr().out
+
+
+def test_what_is_done_is_not_done_again(compare):
+    first = compare()[1]
+    started, rows = compare()
+    assert started == []
+    assert rows == first
