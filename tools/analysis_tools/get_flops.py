@@ -24,6 +24,7 @@ from sparse_mm.engine.command_line import (
 )
 from sparse_mm.engine.search.backbone import fixed_image_size
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.layers.parts import whole_maps
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,9 +75,12 @@ def model_inputs(scope: str | None, images: torch.Tensor) -> tuple[Any, list | N
 
 @torch.no_grad()
 def count_macs(model: nn.Module, *inputs: Any, **options: Any) -> int:
-    """Runs a model once and counts its multiply-accumulates."""
+    """Runs a model once and counts its multiply-accumulates.
+
+    Padding counts, as in the papers: only a CPU leaves it out of the FFNs.
+    """
     # PyTorch's counter does not know the CPU's fused attention; the plain one has its products.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with whole_maps(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(*inputs, **options)
     return counter.get_total_flops() // 2
 

@@ -9,17 +9,18 @@ from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.drop import build_dropout
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
-from torch.compiler import is_compiling
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.layers.feed_forward import FeedForward
+from sparse_mm.models.layers.parts import computes_in_parts
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.layers.window_attention import WindowMSA
 from sparse_mm.models.layers.windows import (
     KeptWindows,
+    flat_rows,
     gather_windows,
-    own_rows,
     rank_windows,
+    real_tokens,
     scatter_windows,
     select_windows,
     split_windows,
@@ -85,16 +86,16 @@ class SparseBlock(BaseModule):
         """Updates the rows of the kept windows in place.
 
         Args:
-            rows: ``(B * L [+ 1], C)``, the stage's own copy of the map.
+            rows: ``(B * L [+ 1], C)``, the stage's map.
             kept: The windows to compute.
             masks: ``(4, N, N)`` of the shifted grid; None on the regular grid.
         """
-        if rows.device.type == 'cpu' and not torch.is_grad_enabled() and not is_compiling():
-            # What a part leaves in the cache, its next layer finds there.
+        if computes_in_parts(rows) and not self.training:
             hidden_bytes = 4 * kept.shape[2] * self.ffn.hidden_dims
             for part in split_windows(kept, max(1, PART_BYTES // hidden_bytes)):
-                windows = self._compute(gather_windows(rows, part), part, masks)
-                scatter_windows(rows, part, windows)
+                x = self._attend(gather_windows(rows, part), part, masks)
+                targets, x = real_tokens(part, x)  # nobody reads what an FFN makes of padding
+                rows.index_copy_(0, targets, self.ffn(self.norm2(x), x).to(rows.dtype))
             return
         windows = gather_windows(rows, kept)  # (B * k, N, C)
         if self.with_cp and torch.is_grad_enabled():
@@ -104,6 +105,10 @@ class SparseBlock(BaseModule):
         scatter_windows(rows, kept, windows)
 
     def _compute(self, windows: Tensor, kept: KeptWindows, masks: Tensor | None) -> Tensor:
+        x = self._attend(windows, kept, masks)
+        return self.ffn(self.norm2(x), x).view_as(windows)
+
+    def _attend(self, windows: Tensor, kept: KeptWindows, masks: Tensor | None) -> Tensor:
         if kept.padding is not None and self.pad_before_norm:
             windows = windows.masked_fill(kept.padding, 0.0)
         x = self.norm1(windows)
@@ -112,9 +117,7 @@ class SparseBlock(BaseModule):
         x = self.attn['w_msa'](x, kept.mask_kind, masks)
         # Stochastic depth drops whole images, so their tokens stand together: (B, k * N, C).
         images = kept.shape[0], -1, windows.shape[-1]
-        x = windows.view(images) + self.drop_path(x.view(images))
-        x = self.ffn(self.norm2(x), x)
-        return x.view_as(windows)
+        return windows.view(images) + self.drop_path(x.view(images))
 
 
 class SparseStage(BaseModule):
@@ -161,7 +164,7 @@ class SparseStage(BaseModule):
         """Runs the blocks on the windows that the ratios leave, then merges patches.
 
         Args:
-            x: ``(B, H * W, C)``; it is not changed.
+            x: ``(B, H * W, C)``, the caller's no more: blocks write into it.
             hw_shape: ``(H, W)``.
             ratios: One for each block, not decreasing.
 
@@ -175,7 +178,7 @@ class SparseStage(BaseModule):
         importance: Tensor | None = None
         rankings: list[Tensor | None] = [None, None]
 
-        rows = own_rows(x, grids[0])  # (B * L [+ 1], C)
+        rows = flat_rows(x, grids[0])  # (B * L [+ 1], C)
         for i, (block, ratio) in enumerate(zip(self.blocks, ratios, strict=True)):
             kept, shifted = num_kept(num_windows, ratio), i % 2
             if kept < num_windows and importance is None:

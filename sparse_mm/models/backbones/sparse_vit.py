@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_stage import SparseStage
-from sparse_mm.models.layers.image_features import channels_together
+from sparse_mm.models.layers.parts import channels_first
+from sparse_mm.models.layers.patch_embedding import PatchEmbedding
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.pretrained import backbone_weights, load_pretrained
 from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios
@@ -140,7 +140,7 @@ class SparseViT(BaseModule):
         self.frozen_stages = frozen_stages
         self.num_features = [embed_dims * 2**i for i in range(len(depths))]
 
-        self.patch_embed = PatchEmbed(
+        self.patch_embed = PatchEmbedding(
             in_channels=in_channels,
             embed_dims=embed_dims,
             kernel_size=patch_size,
@@ -225,7 +225,7 @@ class SparseViT(BaseModule):
         Returns:
             One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
         """
-        x, hw_shape = self.patch_embed(channels_together(x))  # (B, H/4 * W/4, C)
+        x, hw_shape = self.patch_embed(x)  # (B, H/4 * W/4, C)
         if self.use_abs_pos_embed:
             x = x + self._position_embedding(hw_shape)
         x = self.drop_after_pos(x)
@@ -234,9 +234,8 @@ class SparseViT(BaseModule):
         for i, stage in enumerate(self.stages):
             x, hw_shape, out, out_hw_shape = stage(x, hw_shape, self._ratios[i])
             if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(out)  # (B, H_i * W_i, C_i)
-                out = out.transpose(1, 2).unflatten(2, out_hw_shape)  # (B, C_i, H_i, W_i)
-                outs.append(out.contiguous())
+                out = channels_first(out, getattr(self, f'norm{i}'))  # (B, C_i, H_i * W_i)
+                outs.append(out.unflatten(2, out_hw_shape))
         return tuple(outs)
 
     def _position_embedding(self, hw_shape: tuple[int, int]) -> Tensor:

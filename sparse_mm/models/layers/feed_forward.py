@@ -1,10 +1,15 @@
 """The feed-forward network of a transformer block, with mmcv's parameter names."""
 
+from typing import Any
+
+import torch
 from mmcv.cnn import build_activation_layer
 from mmcv.cnn.bricks.drop import build_dropout
 from torch import Tensor, nn
+from torch.compiler import is_compiling
+from torch.utils.checkpoint import checkpoint
 
-from sparse_mm.models.layers.linear import Linear
+from sparse_mm.models.layers.linear import Linear, linear
 
 
 class FeedForward(nn.Module):
@@ -36,4 +41,27 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, identity: Tensor) -> Tensor:
         """Computes ``identity + network(x)``, both ``(B, L, C)``."""
-        return identity + self.drop_path(self.layers(x))
+        widen, activation, drop = self._first
+        if not torch.is_grad_enabled():
+            gelu = isinstance(activation, nn.GELU) and activation.approximate == 'none'
+            x = linear(x, widen.weight, widen.bias, gelu)  # (B, L, hidden_dims)
+            x = self._narrow(drop(x)) if gelu else self._activate_and_narrow(x)
+        elif is_compiling() or torch.jit.is_tracing():
+            x = self._activate_and_narrow(widen(x))
+        else:
+            # The activation's output is as large as its input and quickly had again, so the
+            # backward pass computes it anew (and, stopping early, nothing after it).
+            x = checkpoint(self._activate_and_narrow, widen(x), use_reentrant=False)
+        return identity + self.drop_path(x)
+
+    def _activate_and_narrow(self, hidden: Tensor) -> Tensor:
+        _, activation, drop = self._first
+        return self._narrow(drop(activation(hidden)))
+
+    def _narrow(self, hidden: Tensor) -> Tensor:
+        return self.layers[2](self.layers[1](hidden))
+
+    @property
+    def _first(self) -> Any:
+        """The first linear layer, its activation and its dropout."""
+        return self.layers[0]

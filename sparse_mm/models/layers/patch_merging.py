@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_mm.models.layers.linear import Linear, linear
+from sparse_mm.models.layers.parts import join, parts
 
 
 class PatchMerging(nn.Module):
@@ -42,12 +43,20 @@ class PatchMerging(nn.Module):
         if height % stride or width % stride:
             x = F.pad(x, (0, 0, 0, -width % stride, 0, -height % stride))
         down, across = x.shape[1] // stride, x.shape[2] // stride
-        x = x.view(batch, down, stride, across, stride, channels)
-        x = x.transpose(2, 3).reshape(batch, down * across, -1)  # (B, H' * W', stride² * C)
+        x = x.view(batch * down, stride, across, stride, channels)
+        weight = self._by_token(self.reduction.weight)
         if self.norm is not None:
             scale, shift = self._by_token(self.norm.weight), self._by_token(self.norm.bias)
-            x = F.layer_norm(x, x.shape[-1:], scale, shift, self.norm.eps)
-        return linear(x, self._by_token(self.reduction.weight)), (down, across)
+
+        def merge(part: Tensor) -> Tensor:
+            part = part.transpose(1, 2).flatten(0, 1).flatten(1)  # (patches, stride² * C)
+            if self.norm is not None:
+                part = F.layer_norm(part, part.shape[-1:], scale, shift, self.norm.eps)
+            return linear(part, weight)
+
+        # Some rows of patches at a time.
+        out = join((merge(part) for part in parts(x)), batch * down * across)
+        return out.view(batch, down * across, -1), (down, across)
 
     def _by_token(self, parameter: Tensor) -> Tensor:
         """Brings ``(..., C * stride²)`` to the order ``stride² * C``."""

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from sparse_mm.models.layers.parts import join, parts
+
 # Added to the attention between tokens that a cyclic shift brought side by side (Swin, Liu et al.,
 # ICCV 2021).
 SEPARATE = -100.0
@@ -133,8 +135,10 @@ def window_grid(
 @torch.no_grad()
 def token_importance(x: Tensor) -> Tensor:
     """Mean magnitude of each token (SparseViT, section 3.2): ``(B, L, C)`` -> ``(B, L)``."""
+    tokens = parts(x.flatten(0, 1))
     # Not mean(dtype=torch.float32), which is the same and cannot be exported to ONNX.
-    return x.abs().float().mean(dim=-1)
+    means = (part.abs().float().mean(dim=-1) for part in tokens)
+    return join(means, x.shape[0] * x.shape[1]).view(x.shape[:2])
 
 
 @torch.no_grad()
@@ -208,19 +212,22 @@ def split_windows(kept: KeptWindows, most: int) -> Iterator[KeptWindows]:
         yield KeptWindows(rows, padding, mask_kind, (1, end - start, length))
 
 
-def own_rows(x: Tensor, grid: WindowGrid) -> Tensor:
-    """Copies a map, once per stage, into the flat form that the stage's blocks change in place.
+def flat_rows(x: Tensor, grid: WindowGrid) -> Tensor:
+    """Brings a map, once per stage, into the flat form that the stage's blocks change in place.
 
     Args:
         x: ``(B, L, C)``.
         grid: Any grid of the map.
 
     Returns:
-        ``(B * L, C)``, or ``(B * L + 1, C)`` where windows need padding: the last row is what
-        padding tokens read and write.
+        ``(B * L, C)``; or ``(B * L + 1, C)`` where windows need padding: the last row is what
+        padding tokens read and write. Without padding and gradients it may be the memory of ``x``.
     """
-    rows = x.flatten(0, 1)
-    return rows.clone() if grid.padding is None else F.pad(rows, (0, 0, 0, 1))
+    rows = x.contiguous().flatten(0, 1)
+    if grid.padding is not None:
+        return F.pad(rows, (0, 0, 0, 1))
+    # Autograd would copy the gradients of the whole map for each write into a view of it.
+    return rows.clone() if torch.is_grad_enabled() else rows
 
 
 def gather_windows(rows: Tensor, kept: KeptWindows) -> Tensor:
@@ -230,6 +237,24 @@ def gather_windows(rows: Tensor, kept: KeptWindows) -> Tensor:
     """
     batch, k, length = kept.shape
     return rows.index_select(0, kept.rows).view(batch * k, length, -1)
+
+
+def real_tokens(kept: KeptWindows, windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Leaves the padding out. How many tokens remain depends on data, so no graph can hold it.
+
+    Args:
+        kept: The windows.
+        windows: ``(B, k * N, C)``, their tokens.
+
+    Returns:
+        The rows of the flattened map that the tokens belong to, ``(P,)`` int64, and the tokens,
+        ``(P, C)``.
+    """
+    tokens = windows.flatten(0, 1)  # (B * k * N, C)
+    if kept.padding is None:
+        return kept.rows, tokens
+    real = (~kept.padding.flatten()).nonzero().squeeze(1)  # (P,)
+    return kept.rows.index_select(0, real), tokens.index_select(0, real)
 
 
 def scatter_windows(rows: Tensor, kept: KeptWindows, windows: Tensor) -> None:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
+from sparse_mm.models.layers import linear as module
 from sparse_mm.models.layers.linear import Linear, linear
 
 # Windows, tokens, rows that cannot be cut, few rows, one vector, none.
@@ -32,6 +34,37 @@ def test_equals_pytorchs(shape, bias, threads):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('operator', [True, False])
+@pytest.mark.parametrize('gelu', [True, False])
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('shape', SHAPES)
+def test_inference_equals_pytorchs(shape, bias, gelu, operator, monkeypatch):
+    if not operator:  # as in a PyTorch that has none
+        monkeypatch.setattr(module, 'ONEDNN_LINEAR', None)
+    x, layer = torch.randn(*shape, 12), torch.nn.Linear(12, 20, bias=bias)
+    with torch.no_grad():
+        expected = F.gelu(layer(x)) if gelu else layer(x)
+        found = linear(x, layer.weight, layer.bias, gelu)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_inference_takes_the_operator_and_training_does_not(monkeypatch):
+    calls = []
+    real = module.ONEDNN_LINEAR
+    monkeypatch.setattr(module, 'ONEDNN_LINEAR', lambda *args: calls.append(args) or real(*args))
+    x, layer = torch.randn(32, 49, 8), Linear(8, 8)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None and not calls
+    with torch.no_grad():
+        layer(x)
+    layer.requires_grad_(False)(x)
+    assert len(calls) == 2
+    with FlopCounterMode(display=False) as counter:
+        layer(x)
+    assert counter.get_total_flops() == 2 * 32 * 49 * 8 * 8
 
 
 def test_the_convolution_is_really_taken(monkeypatch):

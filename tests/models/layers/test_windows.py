@@ -4,9 +4,9 @@ import torch.nn.functional as F
 
 from sparse_mm.models.layers.windows import (
     SEPARATE,
+    flat_rows,
     gather_windows,
     make_window_grid,
-    own_rows,
     rank_windows,
     scatter_windows,
     select_windows,
@@ -47,7 +47,7 @@ def test_gathered_windows_are_those_of_rolling_and_padding(height, width, window
     expected = cut(x, window_size, shift)
     grid = make_window_grid(height, width, window_size, shift, CPU)
     kept = select_windows(grid, None, expected.shape[1], batch=2)
-    windows = gather_windows(own_rows(x.flatten(1, 2), grid), kept)
+    windows = gather_windows(flat_rows(x.flatten(1, 2), grid), kept)
     torch.testing.assert_close(windows.view_as(expected), expected, rtol=0, atol=0)
     assert (grid.padding is not None) == bool(height % window_size or width % window_size)
 
@@ -99,7 +99,7 @@ def test_scattering_writes_the_kept_windows_and_nothing_else(shift):
     grid = make_window_grid(10, 13, 7, shift, CPU)
     ranking = torch.stack([torch.randperm(4), torch.randperm(4)])
     kept = select_windows(grid, ranking, kept=2, batch=2)
-    rows = own_rows(x, grid)
+    rows = flat_rows(x.clone(), grid)
     windows = gather_windows(rows, kept)
     scatter_windows(rows, kept, windows + 1)
     after = rows[: 2 * 130].view(2, 130, 4)
