@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-from mmcv.cnn import build_norm_layer
+from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmcv.cnn.bricks.drop import build_dropout
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
@@ -80,7 +80,10 @@ class SparseBlock(BaseModule):
         self.attn = nn.ModuleDict({'w_msa': w_msa})
         self.drop_path = build_dropout(dict(type='DropPath', drop_prob=drop_path_rate))
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = FeedForward(embed_dims, feedforward_channels, act_cfg, drop_rate, drop_path_rate)
+        activation = build_activation_layer(act_cfg)
+        self.ffn = FeedForward(
+            embed_dims, feedforward_channels, activation, drop_rate, self.drop_path
+        )
 
     def forward(self, rows: Tensor, kept: KeptWindows, masks: Tensor | None) -> None:
         """Updates the rows of the kept windows in place.

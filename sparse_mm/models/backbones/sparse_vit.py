@@ -15,9 +15,9 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.patch_embedding import PatchEmbedding
 from sparse_mm.models.backbones.sparse_stage import SparseStage
 from sparse_mm.models.layers.parts import channels_first
-from sparse_mm.models.layers.patch_embedding import PatchEmbedding
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.pretrained import backbone_weights, load_pretrained
 from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios

@@ -3,8 +3,6 @@
 from typing import Any
 
 import torch
-from mmcv.cnn import build_activation_layer
-from mmcv.cnn.bricks.drop import build_dropout
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.utils.checkpoint import checkpoint
@@ -18,26 +16,24 @@ class FeedForward(nn.Module):
     Args:
         embed_dims: Channels ``C``.
         hidden_dims: Channels between the two layers.
-        act_cfg: Activation.
+        activation: The activation.
         drop_rate: Dropout after each layer.
-        drop_path_rate: Stochastic depth, drawn for each entry of the first dimension.
+        drop_path: Applied to what is added to the input; None for nothing.
     """
 
     def __init__(
         self,
         embed_dims: int,
         hidden_dims: int,
-        act_cfg: dict,
+        activation: nn.Module,
         drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
+        drop_path: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.hidden_dims = hidden_dims
-        widen = nn.Sequential(
-            Linear(embed_dims, hidden_dims), build_activation_layer(act_cfg), nn.Dropout(drop_rate)
-        )
+        widen = nn.Sequential(Linear(embed_dims, hidden_dims), activation, nn.Dropout(drop_rate))
         self.layers = nn.Sequential(widen, Linear(hidden_dims, embed_dims), nn.Dropout(drop_rate))
-        self.drop_path = build_dropout(dict(type='DropPath', drop_prob=drop_path_rate))
+        self.drop_path = drop_path or nn.Identity()
 
     def forward(self, x: Tensor, identity: Tensor) -> Tensor:
         """Computes ``identity + network(x)``, both ``(B, L, C)``."""

@@ -11,10 +11,10 @@ def plain(ffn, x, identity):
     return identity + ffn.layers(x)
 
 
-@pytest.mark.parametrize('activation', ['GELU', 'ReLU'])
+@pytest.mark.parametrize('activation', [nn.GELU(), nn.GELU('tanh'), nn.ReLU()], ids=str)
 @pytest.mark.parametrize('grad', [True, False])
 def test_equals_its_layers_one_after_the_other(activation, grad):
-    ffn = FeedForward(12, 48, dict(type=activation))
+    ffn = FeedForward(12, 48, activation)
     x, identity = torch.randn(2, 32, 12, requires_grad=grad), torch.randn(2, 32, 12)
     with torch.set_grad_enabled(grad):
         found, expected = ffn(x, identity), plain(ffn, x, identity)
@@ -45,7 +45,7 @@ def saved_bytes(run):
 
 
 def test_training_keeps_one_hidden_layer_instead_of_two():
-    ffn = FeedForward(16, 64, dict(type='GELU'))
+    ffn = FeedForward(16, 64, nn.GELU())
     x = torch.randn(1, 1024, 16, requires_grad=True)
     outputs = []
     ours = saved_bytes(lambda: outputs.append(ffn(x, x)))
@@ -55,7 +55,7 @@ def test_training_keeps_one_hidden_layer_instead_of_two():
 
 def test_dropout_is_the_same_in_the_backward_pass():
     """What is computed anew draws the same mask: the gradient knows which outputs were 0."""
-    ffn = FeedForward(8, 8, dict(type='ReLU'), drop_rate=0.5)
+    ffn = FeedForward(8, 8, nn.ReLU(), drop_rate=0.5)
     ffn.layers[0][0].weight.data, ffn.layers[0][0].bias.data = torch.eye(8), torch.zeros(8)
     ffn.layers[1].weight.data, ffn.layers[1].bias.data = torch.eye(8), torch.zeros(8)
     x = torch.rand(1, 64, 8, requires_grad=True)
@@ -65,7 +65,7 @@ def test_dropout_is_the_same_in_the_backward_pass():
 
 
 def test_frozen_layers_and_odd_inputs():
-    ffn = FeedForward(8, 16, dict(type='GELU')).requires_grad_(False)
+    ffn = FeedForward(8, 16, nn.GELU()).requires_grad_(False)
     x = torch.randn(3, 5, 8)
     torch.testing.assert_close(ffn(x, x), plain(ffn, x, x), rtol=1e-5, atol=1e-6)
     with torch.autocast('cpu', torch.bfloat16):
