@@ -180,6 +180,7 @@ class SparseStage(BaseModule):
         num_windows = len(grids[0].tokens)
         importance: Tensor | None = None
         rankings: list[Tensor | None] = [None, None]
+        selected: dict[tuple[int, int], KeptWindows] = {}
 
         rows = flat_rows(x, grids[0])  # (B * L [+ 1], C)
         for i, (block, ratio) in enumerate(zip(self.blocks, ratios, strict=True)):
@@ -188,8 +189,11 @@ class SparseStage(BaseModule):
                 # Once per stage, on what its first sparse block sees.
                 importance = token_importance(rows[: batch * length].view(batch, length, channels))
                 rankings = [rank_windows(importance, grid) for grid in grids]
-            windows = select_windows(grids[shifted], rankings[shifted], kept, batch)
-            block(rows, windows, grids[shifted].masks)
+            if (kept, shifted) not in selected:
+                selected[kept, shifted] = select_windows(
+                    grids[shifted], rankings[shifted], kept, batch
+                )
+            block(rows, selected[kept, shifted], grids[shifted].masks)
         out = rows[: batch * length].view(batch, length, channels)
         if self.downsample is None:
             return out, hw_shape, out, hw_shape
