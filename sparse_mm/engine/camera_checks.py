@@ -27,8 +27,7 @@ def check_cameras(dataset: Any, split: str) -> None:
     for i in range(len(dataset)):  # whole frames, one at a time: all of them would not fit memory
         frame = dataset.get_data_info(i)
         images = frame.get('images')
-        if not isinstance(images, dict):
-            return
+        images = images if isinstance(images, dict) else {}
         seen.append((_name(frame), frozenset(images)))
         for camera, image in images.items():
             for key in ('cam2img', 'lidar2cam'):

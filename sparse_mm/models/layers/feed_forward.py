@@ -47,7 +47,12 @@ class FeedForward(nn.Module):
         else:
             # The activation's output is as large as its input and quickly had again, so the
             # backward pass computes it anew (and, stopping early, nothing after it).
-            x = checkpoint(self._activate_and_narrow, widen(x), use_reentrant=False)
+            x = checkpoint(
+                self._activate_and_narrow,
+                widen(x),
+                use_reentrant=False,
+                preserve_rng_state=drop.p > 0,
+            )
         return identity + self.drop_path(x)
 
     def _activate_and_narrow(self, hidden: Tensor) -> Tensor:

@@ -189,6 +189,27 @@ def test_pruned_windows_pass_through_bit_for_bit():
     assert (changed <= 8 * 16).all()
 
 
+@pytest.mark.parametrize('ratios', [None, 0.75])
+def test_inputs_and_earlier_outputs_are_left_alone(ratios):
+    """Blocks write in place, in inference into memory that the model itself has made."""
+    model = randomize(SparseViT(**SMALL, pruning_ratios=ratios)).eval()
+    image = torch.randn(2, 3, 64, 64)
+    original = image.clone()
+    with torch.no_grad():
+        outs = model(image)
+        before = [out.clone() for out in outs]
+        model(torch.randn(2, 3, 64, 64))
+        again = model(image)
+    assert torch.equal(image, original)
+    assert all(map(torch.equal, outs, before))
+    assert all(map(torch.equal, again, before))
+    # Where gradients flow, a stage does not touch its input either.
+    x = torch.randn(3, 16 * 16, 16)
+    original = x.clone()
+    model.stages[0](x, (16, 16), model._ratios[0])
+    assert torch.equal(x, original)
+
+
 @pytest.mark.parametrize('size', [(64, 96), (50, 75)])
 def test_every_parameter_gets_a_gradient_when_sparse(size):
     # DDP without find_unused_parameters needs this.
