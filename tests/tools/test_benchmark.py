@@ -103,7 +103,7 @@ def test_compiled(call_tool):
     [
         ('sparsevit', 1, 4, (672, 672)),
         ('sparseformer', 16, 2, (224, 224)),
-        ('cameras', 6, 3, (256, 704)),
+        ('cameras', 6, 4, (256, 704)),
     ],
 )
 def test_presets(call_tool, preset, batch, rows, size):
@@ -116,7 +116,7 @@ def test_presets(call_tool, preset, batch, rows, size):
 
 def test_the_wide_preset_is_the_backbone_of_its_config():
     rows = PRESETS['swin-l'].rows(train=False, image_size=None)
-    assert [run.settings['type'] for run in rows] == ['mmdet.SwinTransformer'] + ['SparseViT'] * 2
+    assert [run.settings['type'] for run in rows] == ['mmdet.SwinTransformer'] + ['SparseViT'] * 3
     config = ROOT / 'configs' / 'sparsevit_mask2former_cityscapes_dense.py'
     written = read_run(['ours', str(config)], None)
     assert written.image_size == rows[0].image_size

@@ -4,15 +4,14 @@ from mmcv.cnn.bricks.transformer import PatchEmbed
 from torch import Tensor
 
 from sparse_mm.models.layers.image_features import channels_together
-from sparse_mm.models.layers.linear import linear
 from sparse_mm.models.layers.parts import computes_in_parts, join, parts
 
 
 class PatchEmbedding(PatchEmbed):
     """mmcv's ``PatchEmbed`` for patches that do not overlap.
 
-    In inference on a CPU it is computed as what it equals, a linear layer on the pixels of each
-    patch, normalisation included for some rows of patches at a time.
+    In inference on a CPU some rows of patches are convolved and normalised at a time, with the
+    channels of a pixel side by side.
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -26,15 +25,16 @@ class PatchEmbedding(PatchEmbed):
         if self.adaptive_padding:
             x = self.adaptive_padding(x)
         side = self.projection.stride[0]
-        x = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))
-        x = x.permute(0, 2, 4, 1, 3, 5)  # (B, H', W', in_channels, side, side)
-        batch, height, width = x.shape[:3]
+        x = x.unflatten(2, (-1, side)).transpose(1, 2)  # (B, H', in_channels, side, W)
+        batch, height = x.shape[:2]
+        width = x.shape[-1] // side
         rows = (self._embed(part) for image in x for part in parts(image))
         tokens = join(rows, batch * height * width)
         return tokens.view(batch, height * width, -1), (height, width)
 
     def _embed(self, patches: Tensor) -> Tensor:
-        """``(rows, W', in_channels, side, side)`` -> ``(rows * W', embed_dims)``."""
-        pixels = patches.flatten(0, 1).flatten(1)
-        tokens = linear(pixels, self.projection.weight.flatten(1), self.projection.bias)
+        """``(rows, in_channels, side, W)`` -> ``(rows * W', embed_dims)``."""
+        pixels = patches.transpose(0, 1).flatten(1, 2).unsqueeze(0)  # (1, in_channels, h, W)
+        tokens = self.projection(channels_together(pixels))  # (1, C, rows, W')
+        tokens = tokens.permute(0, 2, 3, 1).flatten(0, 2)  # (rows * W', C)
         return tokens if self.norm is None else self.norm(tokens)

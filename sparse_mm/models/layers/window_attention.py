@@ -70,8 +70,9 @@ class WindowMSA(nn.Module):
     def position_bias(self) -> Tensor:
         """The bias of every pair of tokens: ``(1, num_heads, N, N)``."""
         index = self.relative_position_index
-        bias = self.relative_position_bias_table[index.flatten()]  # (N * N, heads)
-        return bias.view(*index.shape, self.num_heads).permute(2, 0, 1).unsqueeze(0)
+        # Taken from the transposed table, each head's biases lie together, as attention reads them.
+        bias = self.relative_position_bias_table.t().index_select(1, index.flatten())
+        return bias.view(1, self.num_heads, *index.shape)
 
     def forward(
         self, x: Tensor, mask_kind: Tensor | None = None, masks: Tensor | None = None
