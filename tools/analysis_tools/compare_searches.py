@@ -121,15 +121,16 @@ class Comparison:
         result = work_dir / 'metrics.json'
         if not result.is_file():
             print(f'finetuning: {ratios}, seed {seed}', flush=True)
+            # One that was interrupted starts anew: resumed after its last checkpoint, it would end
+            # without the evaluation.
             written = self.folder / 'ratios' / f'{name}_{seed}.json'
             written.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(written, json.dumps(ratios))
-            resume = ['--resume'] if list(work_dir.glob('*.pth')) else []
             log = self.folder / f'tune_{name}_{seed}.log'
             overrides = f'load_from={self.args.checkpoint}', f'randomness.seed={seed}'
             call(
                 *(log, self.args.jobs, 'train.py', self.args.tune_config),
-                *('--work-dir', work_dir, *resume, '--cfg-options', *overrides),
+                *('--work-dir', work_dir, '--cfg-options', *overrides),
                 f'model.backbone.pruning_ratios={written}',
             )
             newest = max(work_dir.glob('*/vis_data/scalars.json'))

@@ -1,0 +1,107 @@
+"""Replayed searches: the model of scores, and the command line around it."""
+
+import csv
+import importlib.util
+import json
+from random import Random
+
+import numpy as np
+import pytest
+
+from sparse_mm.errors import BadInputError
+from sparse_mm.sparsity.space import RatioSpace
+from tests.conftest import ROOT
+
+TOOL = 'analysis_tools/replay_searches.py'
+CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_deep.py'
+SPACE = RatioSpace.build((2, 2, 6, 2))
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('replay_searches', ROOT / 'tools' / TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def score(candidate):
+    """Best where stage 2 prunes little and stage 3 about half."""
+    first, second, *third, last = sum(candidate, ())
+    return 0.7 - 0.1 * second - 0.2 * (third[0] - 0.5) ** 2 + 0.05 * first * third[2] - 0.02 * last
+
+
+def write_history(path, seed, number=60, offset=0.0, noise=0.0):
+    """Scores of candidates as a search lists them, and one final score that must not count."""
+    rng = Random(seed)
+    rows = [(SPACE.draw(rng), 'population') for _ in range(number)] + [(SPACE.least, 'final')]
+    with path.open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['role', 'pruning_ratios', 'score'])
+        for candidate, role in rows:
+            value = score(candidate) + offset + rng.gauss(0, noise) + 9 * (role == 'final')
+            writer.writerow([role, json.dumps(candidate), value])
+    return str(path)
+
+
+def fit(tool, *histories):
+    return tool.ScoreModel(*tool.read_scores(histories, SPACE))
+
+
+def test_the_model_finds_a_quadratic_function_whatever_the_images(tool, tmp_path):
+    histories = [write_history(tmp_path / f'{i}.csv', i, offset=0.1 * i) for i in range(3)]
+    model = fit(tool, *histories)
+    assert model.error < 2e-3
+    assert model.explained > 0.99
+    candidates = [SPACE.draw(Random(100 + i)) for i in range(50)]
+    differences = [model(c) - score(c) for c in candidates]
+    assert np.ptp(differences) < 5e-3  # the same up to a constant
+
+
+def test_what_it_leaves_unexplained_is_the_noise(tool, tmp_path):
+    histories = [write_history(tmp_path / f'{i}.csv', i, 200, noise=0.01) for i in range(2)]
+    assert fit(tool, *histories).error == pytest.approx(0.01, rel=0.15)
+
+
+def test_shared_scores_count_once(tool, tmp_path):
+    history = write_history(tmp_path / '0.csv', 0, 100, noise=0.01)
+    assert len(tool.read_scores([history, history], SPACE)[0]) == 100
+    assert fit(tool, history, history).error == fit(tool, history).error
+
+
+def test_prints_a_table(tmp_path, call_tool):
+    history = write_history(tmp_path / '0.csv', 0, 200, noise=0.003)
+    printed = call_tool(
+        *(TOOL, CONFIG, history, '--budget', 'macs=0.6..0.7', 'macs=0.4..0.5'),
+        *('--evaluations', 20, 60, '--seeds', 6),
+    )
+    rows = [line.split('|')[1:-1] for line in printed.splitlines() if line.startswith('| 0.')]
+    assert [(row[0].strip()[:3], int(row[1])) for row in rows] == [
+        ('0.6', 20),
+        ('0.6', 60),
+        ('0.4', 20),
+        ('0.4', 60),
+    ]
+    best = max(map(score, SPACE)) - score(SPACE.least)  # whatever the budget
+    for row in rows:
+        random, evolution, gain = (float(cell.split('±')[0]) for cell in row[2:])
+        assert gain == pytest.approx(evolution - random, abs=2e-4)
+        assert -0.1 < random < best + 0.01
+        assert -0.1 < evolution < best + 0.01
+
+
+def test_the_same_every_time(tmp_path, call_tool):
+    history = write_history(tmp_path / '0.csv', 0, 200, noise=0.003)
+    command = TOOL, CONFIG, history, '--budget', 'macs=0.6', '--evaluations', 20, '--seeds', 2
+    assert call_tool(*command) == call_tool(*command)
+
+
+def test_refusals(tool, tmp_path, refusal):
+    few = write_history(tmp_path / 'few.csv', 0, 10)
+    assert 'too few' in refusal(TOOL, CONFIG, few, '--budget', 'macs=0.6')
+    assert 'is not the history.csv' in refusal(TOOL, CONFIG, CONFIG, '--budget', 'macs=0.6')
+    enough = write_history(tmp_path / 'enough.csv', 0, 200)
+    assert '--latency-table' in refusal(TOOL, CONFIG, enough, '--budget', 'latency=0.6')
+    assert 'cannot be met' in refusal(TOOL, CONFIG, enough, '--budget', 'macs=0.01')
+    with pytest.raises(BadInputError, match='search space'):
+        tool.read_scores([enough], RatioSpace.build((2, 2, 2, 2)))
