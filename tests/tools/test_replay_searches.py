@@ -69,6 +69,14 @@ def test_shared_scores_count_once(tool, tmp_path):
     assert fit(tool, history, history).error == fit(tool, history).error
 
 
+def test_a_search_that_has_just_begun_does_no_harm(tool, tmp_path):
+    enough = write_history(tmp_path / '0.csv', 0, 200, noise=0.01)
+    begun = write_history(tmp_path / '1.csv', 1, 1)
+    assert fit(tool, enough, begun).error == pytest.approx(
+        fit(tool, enough).error, rel=1e-4
+    )  # the ridge grows
+
+
 def test_prints_a_table(tmp_path, call_tool):
     history = write_history(tmp_path / '0.csv', 0, 200, noise=0.003)
     printed = call_tool(
@@ -99,6 +107,9 @@ def test_the_same_every_time(tmp_path, call_tool):
 def test_refusals(tool, tmp_path, refusal):
     few = write_history(tmp_path / 'few.csv', 0, 10)
     assert 'too few' in refusal(TOOL, CONFIG, few, '--budget', 'macs=0.6')
+    none = write_history(tmp_path / 'none.csv', 0, 0)
+    assert 'no scores' in refusal(TOOL, CONFIG, none, '--budget', 'macs=0.6')
+    assert '--seeds' in refusal(TOOL, CONFIG, few, '--budget', 'macs=0.6', '--seeds', 0)
     assert 'is not the history.csv' in refusal(TOOL, CONFIG, CONFIG, '--budget', 'macs=0.6')
     enough = write_history(tmp_path / 'enough.csv', 0, 200)
     assert '--latency-table' in refusal(TOOL, CONFIG, enough, '--budget', 'latency=0.6')

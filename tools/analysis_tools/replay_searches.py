@@ -100,6 +100,8 @@ class ScoreModel:
     def __init__(
         self, candidates: Sequence[Candidate], scores: np.ndarray, sources: np.ndarray
     ) -> None:
+        if not candidates:
+            raise BadInputError('The histories hold no scores; give those of searches that began.')
         groups = (sources[:, None] == np.unique(sources)).astype(float)  # (S, searches)
         features = self._features(candidates)  # (S, F)
         inputs = np.concatenate([groups, features], axis=1)
@@ -113,7 +115,8 @@ class ScoreModel:
         fitted = solver @ scores
         # What each residual would be if its own score had been left out of the fit.
         leverage = np.einsum('ij,ji->i', inputs, solver)
-        residuals = (scores - inputs @ fitted) / (1 - leverage)
+        alone = leverage > 1 - 1e-9  # the only score on its images: nothing else predicts it
+        residuals = ((scores - inputs @ fitted)[~alone]) / (1 - leverage[~alone])
         within = scores - groups @ (groups.T @ scores / groups.sum(axis=0))
         self.weights = fitted[groups.shape[1] :]
         self.error = float(np.sqrt(np.mean(residuals**2)))
@@ -155,6 +158,8 @@ def replay(
 def main() -> None:
     """Prints the model's quality and the table."""
     args = parse_args()
+    if args.seeds < 1:
+        raise BadInputError(f'--seeds must be at least 1, not {args.seeds}.')
     budgets = [Budget.parse(budget) for budget in args.budget]
     cfg = read_config(args.config)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
