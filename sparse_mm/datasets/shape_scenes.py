@@ -56,18 +56,29 @@ def texture(size: int, cells: tuple[int, ...], rng: np.random.Generator) -> np.n
     return total / len(cells) ** 0.5
 
 
-def surface(label: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Gives each class a pattern of its own, at any angle: ``(size, size)`` float."""
+def surface(label: int, inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gives each class a pattern of its own, at any angle.
+
+    Args:
+        label: Index into :data:`CLASSES`.
+        inside: ``(size, size)`` bool, the pixels of the object.
+        rng: Where the angle comes from.
+
+    Returns:
+        ``(pixels,)`` float, in the order of ``image[inside]``.
+    """
     turn = rng.uniform(0, np.pi)
-    across = np.arange(size) * np.cos(turn) + np.arange(size)[:, None] * np.sin(turn)
-    along = np.arange(size)[:, None] * np.cos(turn) - np.arange(size) * np.sin(turn)
+    rows, columns = np.nonzero(inside)
+    across = columns * np.cos(turn) + rows * np.sin(turn)
+    along = rows * np.cos(turn) - columns * np.sin(turn)
     if label == 0:
         return np.sin(across * 2 * np.pi / 10)  # stripes
     if label == 1:
         return np.sign(np.sin(across * 2 * np.pi / 12) * np.sin(along * 2 * np.pi / 12))  # checks
     if label == 2:
         return np.sin(across * 2 * np.pi / 5)  # fine stripes
-    return texture(size, (size // 4,), rng)  # grain
+    size = len(inside)
+    return texture(size, (size // 4,), rng)[inside]  # grain
 
 
 def object_colour(label: int, ground: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +131,7 @@ def draw_scene(
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], (1,), shift=4)
         inside = mask.astype(bool)
         colour = object_colour(label, image[inside].mean(axis=0), rng)
-        image[inside] = colour + 22 * surface(label, size, rng)[inside][:, None]
+        image[inside] = colour + 22 * surface(label, inside, rng)[:, None]
         owner[inside] = number
         labels.append(label)
         areas.append(int(inside.sum()))

@@ -14,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
+from sparse_mm.engine.host_memory import keep_freed_memory
 from sparse_mm.errors import BadInputError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -109,7 +110,12 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that the config asks for, with a check of its data and steady seeds."""
+    """Builds the runner that the config asks for, with a check of its data and steady seeds.
+
+    Without a GPU the process keeps the memory that it frees from here on.
+    """
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # MMEngine would pick a CUDA device for each process, unless the group is there already and
         # the wrapper is told that there are none.
