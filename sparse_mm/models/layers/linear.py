@@ -18,6 +18,8 @@ from torch.utils.flop_counter import register_flop_formula
 # With fewer images, PyTorch computes a 1x1 convolution on one thread by MKL again; with many,
 # oneDNN gets too few pixels of each at a time.
 IMAGES = range(16, 65)
+# From so many inputs on, oneDNN is faster with weights that lie column by column.
+WIDE = 384
 # Not a public name of PyTorch: without it, inference does as training does.
 ONEDNN_LINEAR: Any = getattr(torch.ops.mkldnn, '_linear_pointwise', None)
 
@@ -86,8 +88,32 @@ if ONEDNN_LINEAR is not None:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` on :func:`linear`."""
+    """``nn.Linear`` on :func:`linear`.
+
+    In evaluation mode on a CPU the weights of wide layers lie column by column in memory, which
+    saves oneDNN from packing them anew for each product; in training mode row by row, as gradients
+    come. It is the same parameter with the same values and shape, only its strides change.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes ``(..., in_features)`` -> ``(..., out_features)``."""
         return linear(x, self.weight, self.bias)
+
+    def train(self, mode: bool = True) -> 'Linear':
+        """Sets the mode, and the order of the weights in memory that is the faster one in it."""
+        super().train(mode)
+        weight = self.weight
+        to_columns = not mode and self.in_features >= WIDE and ONEDNN_LINEAR is not None
+        if weight.dim() == 2 and weight.device.type == 'cpu' and weight.dtype == torch.float32:
+            # Made in inference mode, weights could not be trained any more.
+            with torch.inference_mode(False), torch.no_grad():
+                if to_columns and not lies_by_column(weight):
+                    weight.data = weight.data.t().contiguous().t()
+                elif mode and lies_by_column(weight):
+                    weight.data = weight.data.contiguous()
+        return self
+
+
+def lies_by_column(weight: Tensor) -> bool:
+    """Whether the columns of a ``(D, C)`` matrix, not its rows, are contiguous in memory."""
+    return weight.t().is_contiguous() and not weight.is_contiguous()

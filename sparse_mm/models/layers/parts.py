@@ -37,19 +37,21 @@ def computes_in_parts(x: Tensor) -> bool:
     return not _whole_maps.get()
 
 
-def parts(x: Tensor) -> Iterator[Tensor]:
+def parts(x: Tensor, most: int | None = None) -> Iterator[Tensor]:
     """Cuts a map along its first dimension.
 
     Args:
         x: ``(L, ...)``.
+        most: Bytes of a part; None for :data:`CHEAP_BYTES`.
 
     Yields:
         Views of consecutive entries; all at once where there is no use in parts.
     """
-    if not computes_in_parts(x) or x.nbytes <= CHEAP_BYTES:
+    most = most or CHEAP_BYTES
+    if not computes_in_parts(x) or x.nbytes <= most:
         yield x
         return
-    yield from x.split(max(1, CHEAP_BYTES * len(x) // x.nbytes))
+    yield from x.split(max(1, most * len(x) // x.nbytes))
 
 
 def join(results: Iterable[Tensor], length: int) -> Tensor:

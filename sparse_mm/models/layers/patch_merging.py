@@ -3,8 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear, linear
+from sparse_mm.models.layers.linear import Linear, lies_by_column, linear
 from sparse_mm.models.layers.parts import join, parts
+
+# Size of a part of the map in inference on a CPU: the product reads its weights for each.
+PART_BYTES = 6 * 2**20
 
 
 class PatchMerging(nn.Module):
@@ -55,9 +58,12 @@ class PatchMerging(nn.Module):
             return linear(part, weight)
 
         # Some rows of patches at a time.
-        out = join((merge(part) for part in parts(x)), batch * down * across)
+        out = join((merge(part) for part in parts(x, PART_BYTES)), batch * down * across)
         return out.view(batch, down * across, -1), (down, across)
 
     def _by_token(self, parameter: Tensor) -> Tensor:
         """Brings ``(..., C * stride²)`` to the order ``stride² * C``."""
+        if parameter.dim() == 2 and lies_by_column(parameter):  # then whole columns are copied
+            columns = parameter.t().unflatten(0, (-1, self.stride**2))  # (C, stride², D)
+            return columns.transpose(0, 1).flatten(0, 1).t()
         return parameter.unflatten(-1, (-1, self.stride**2)).transpose(-1, -2).flatten(-2)

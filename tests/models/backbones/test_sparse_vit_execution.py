@@ -89,6 +89,7 @@ def test_windows_computed_in_parts_give_the_same(monkeypatch, size, ratios):
     for most in (10**5, 10**9):
         monkeypatch.setattr('sparse_mm.models.backbones.sparse_stage.PART_BYTES', most)
         monkeypatch.setattr('sparse_mm.models.layers.parts.CHEAP_BYTES', most // 10)
+        monkeypatch.setattr('sparse_mm.models.layers.patch_merging.PART_BYTES', most // 10)
         with torch.no_grad():
             for one, two in zip(model(x), whole, strict=True):
                 torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)

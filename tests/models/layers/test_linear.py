@@ -1,5 +1,7 @@
 """The fast linear layer gives what PyTorch's gives, everywhere."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -92,3 +94,68 @@ def test_state_dict_and_graphs_are_pytorchs():
     torch.nn.Linear(8, 4).load_state_dict(layer.state_dict())
     exported = torch.export.export(layer, (torch.randn(32, 8),))
     assert not any('conv' in str(node.target) for node in exported.graph.nodes)
+
+
+def wide_layer():
+    torch.manual_seed(0)
+    return Linear(module.WIDE, 20)
+
+
+def test_modes_change_how_weights_lie_and_nothing_else():
+    layer, narrow = wide_layer(), Linear(module.WIDE - 1, 20)
+    parameter, before = layer.weight, layer.weight.detach().clone()
+    x = torch.randn(64, module.WIDE)
+    for mode in (False, False, True, True, False):
+        assert layer.train(mode) is layer and layer.training is mode
+        narrow.train(mode)
+        assert module.lies_by_column(layer.weight) is not mode
+        assert narrow.weight.is_contiguous()
+        assert layer.weight is parameter
+        assert torch.equal(parameter, before)
+        with torch.no_grad():
+            expected = F.linear(x, before, layer.bias)
+            torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+    copy = deepcopy(layer)
+    assert module.lies_by_column(copy.weight)
+    plain = torch.nn.Linear(module.WIDE, 20)
+    plain.load_state_dict(layer.state_dict())
+    assert plain.weight.is_contiguous() and torch.equal(plain.weight, before)
+
+
+@pytest.mark.parametrize('write', ['load_state_dict', 'data', 'in place'])
+def test_new_weights_hold_at_once_in_evaluation(write):
+    layer, other = wide_layer().eval(), torch.nn.Linear(module.WIDE, 20)
+    x = torch.randn(64, module.WIDE)
+    with torch.no_grad():
+        layer(x)
+        if write == 'load_state_dict':
+            layer.load_state_dict(other.state_dict())
+        for mine, new in zip(layer.parameters(), other.parameters(), strict=True):
+            if write == 'data':  # as averaged weights are written, unseen by version counters
+                mine.data.copy_(new.data)
+            elif write == 'in place':
+                mine.copy_(new)
+        torch.testing.assert_close(layer(x), other(x), rtol=1e-5, atol=1e-5)
+
+
+def test_training_goes_on_after_evaluation_as_if_there_had_been_none():
+    def train(evaluate):
+        layer = wide_layer()
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)
+        x = torch.linspace(-1, 1, 48 * module.WIDE).view(48, module.WIDE)
+        for _ in range(3):
+            if evaluate:
+                with torch.inference_mode():
+                    layer.eval()(x)
+                layer.train()
+            layer(x).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return layer.weight
+
+    assert torch.equal(train(evaluate=True), train(evaluate=False))
+
+
+def test_other_devices_and_precisions_stay_as_they_are():
+    for layer in (wide_layer().double(), wide_layer().to('meta')):
+        assert layer.eval().weight.is_contiguous()

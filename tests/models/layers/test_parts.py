@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sparse_mm.models.layers import parts as module
+from sparse_mm.models.layers.linear import WIDE, lies_by_column
 from sparse_mm.models.layers.parts import channels_first, computes_in_parts, parts, whole_maps
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.layers.windows import token_importance
@@ -13,6 +14,7 @@ from sparse_mm.models.layers.windows import token_importance
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(module, 'CHEAP_BYTES', 1000)
+    monkeypatch.setattr('sparse_mm.models.layers.patch_merging.PART_BYTES', 1000)
 
 
 def test_only_inference_on_a_cpu_goes_in_parts():
@@ -46,3 +48,14 @@ def test_steps_in_parts_give_the_same(batch, dtype):
     for whole, part in zip(*found, strict=True):
         assert part.dtype == whole.dtype
         torch.testing.assert_close(part, whole.detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_merging_is_the_same_where_weights_lie_by_column():
+    torch.manual_seed(0)
+    merging = PatchMerging(WIDE // 4, 16, 2, nn.LayerNorm(WIDE))
+    x = torch.randn(2, 9 * 8, WIDE // 4)
+    expected, _ = merging(x, (9, 8))
+    with torch.no_grad():
+        found, _ = merging.eval()(x, (9, 8))
+    assert lies_by_column(merging.reduction.weight)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
