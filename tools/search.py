@@ -9,10 +9,8 @@ import argparse
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import torch
-from mmengine.config import Config
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine import preflight
@@ -62,41 +60,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_settings(cfg: Config, args: argparse.Namespace) -> SearchSettings:
-    """Joins the settings of the config's SparsitySearchHook with the options."""
-    hooks = cfg.get('custom_hooks') or []
-    hook: Any = next((h for h in hooks if h['type'].endswith('SparsitySearchHook')), {})
-    settings = {key: hook[key] for key in hook if key not in ('type', 'at', 'by_epoch')}
-    names = signature(SearchSettings.build).parameters
-    given = {name: value for name, value in vars(args).items() if name in names}
-    given = {name: value for name, value in given.items() if value is not None}
-    if 'evaluations' in given or 'generations' in given:
-        settings.pop('evaluations', None)
-        settings.pop('generations', None)
-    settings.update(given)
-    settings.setdefault('budget', None)
-    settings.setdefault('metric', default_metric(cfg))
-    return SearchSettings.build(**settings)
-
-
-def default_metric(cfg: Config) -> str:
-    """The metric by which the config itself keeps its best checkpoint, or its task's usual one."""
-    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
-    usual = dict(
-        mmdet='coco/bbox_mAP',
-        mmseg='mIoU',
-        mmpretrain='accuracy/top1',
-        mmdet3d='NuScenes metric/pred_instances_3d_NuScenes/mAP',
-    )
-    named = save_best if isinstance(save_best, str) and save_best != 'auto' else None
-    return named or usual.get(cfg.get('default_scope', ''), '')
-
-
 def main() -> None:
     """Checks everything that can be checked, then searches."""
     args = parse_args()
     cfg = load_config(args)
-    settings = read_settings(cfg, args)
+    names = signature(SearchSettings.build).parameters
+    given = {name: value for name, value in vars(args).items() if name in names}
+    settings = SearchSettings.from_config(cfg, given)
     # Phases of a training are not the search's; its own hooks would only refuse set ratios.
     cfg.custom_hooks = []
     cfg.load_from = None

@@ -31,10 +31,11 @@ def score(candidate):
     return 0.7 - 0.1 * second - 0.2 * (third[0] - 0.5) ** 2 + 0.05 * first * third[2] - 0.02 * last
 
 
-def write_history(path, seed, number=60, offset=0.0, noise=0.0):
+def write_history(path, seed, number=60, offset=0.0, noise=0.0, dense=False):
     """Scores of candidates as a search lists them, and one final score that must not count."""
     rng = Random(seed)
     rows = [(SPACE.draw(rng), 'population') for _ in range(number)] + [(SPACE.least, 'final')]
+    rows = [(SPACE.least, 'dense')] * dense + rows
     with path.open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['role', 'pruning_ratios', 'score'])
@@ -67,6 +68,36 @@ def test_shared_scores_count_once(tool, tmp_path):
     history = write_history(tmp_path / '0.csv', 0, 100, noise=0.01)
     assert len(tool.read_scores([history, history], SPACE)[0]) == 100
     assert fit(tool, history, history).error == fit(tool, history).error
+
+
+def test_searches_on_the_same_images_share_a_constant(tool, tmp_path):
+    same = [write_history(tmp_path / f'{i}.csv', i, dense=True) for i in range(2)]
+    others = write_history(tmp_path / '2.csv', 2, dense=True, offset=0.1)
+    sources = tool.read_scores([*same, others], SPACE)[2]
+    assert set(sources[:-61]) == {0}
+    assert set(sources[-61:]) == {1}
+
+
+def test_the_space_and_the_settings_are_those_of_the_config(tool, tmp_path, call_tool):
+    space = RatioSpace.build((2, 2, 6, 2), (0.2, 0.4, 0.6), [0.6, 0.6, [0.4, 0.6], 0.6])
+    rng = Random(0)
+    path = tmp_path / 'limited.csv'
+    with path.open('w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(['role', 'pruning_ratios', 'score'])
+        rows = [(SPACE.least, 'dense')] + [(space.draw(rng), 'population') for _ in range(100)]
+        for candidate, role in rows:
+            writer.writerow([role, json.dumps(candidate), score(candidate) + rng.gauss(0, 0.003)])
+    config = tmp_path / 'limited.py'
+    config.write_text(
+        f'_base_ = {str(CONFIG)!r}\n'
+        'custom_hooks = _base_.custom_hooks\n'
+        "custom_hooks[1].update(choices=[0.2, 0.4, 0.6], budget='macs=0.6..0.7',\n"
+        '    stage_limits=[0.6, 0.6, [0.4, 0.6], 0.6], population=7)\n'
+    )
+    printed = call_tool(TOOL, config, path, '--evaluations', 10, '--seeds', 2)
+    assert '100 scores' not in printed.splitlines()[0]  # equal candidates count once
+    assert '0.6 to 0.7 of the dense MACs' in printed
 
 
 def test_a_search_that_has_just_begun_does_no_harm(tool, tmp_path):

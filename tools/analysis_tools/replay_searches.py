@@ -13,10 +13,12 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations_with_replacement
 from pathlib import Path
 from random import Random
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from mmengine.registry import MODELS, init_default_scope
@@ -29,6 +31,7 @@ from sparse_mm.engine.search.backbone import (
     fixed_image_size,
     val_images_have_size,
 )
+from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
 from sparse_mm.sparsity.budget import Budget
 from sparse_mm.sparsity.cost import CostModel, LatencyTable
@@ -39,18 +42,23 @@ RIDGE = 1e-6  # keeps the fit defined where genes hardly vary
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
+    """Reads the command line; what is not given comes from the config's SparsitySearchHook."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the searches')
     parser.add_argument('histories', nargs='+', help='their history.csv, all of one checkpoint')
-    parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
-    parser.add_argument('--latency-table', help='as for tools/search.py')
     parser.add_argument('--evaluations', type=int, nargs='+', default=[40, 80, 160])
-    parser.add_argument('--population', type=int, default=10, help='of the evolution')
-    parser.add_argument('--parents', type=int, default=4, help='of the evolution')
-    parser.add_argument('--mutation', type=float, default=0.3, help='of the evolution')
+    parser.add_argument('--budget', nargs='+', help='as for tools/search.py')
+    parser.add_argument('--latency-table', help='as for tools/search.py')
+    parser.add_argument('--population', type=int, help='as for tools/search.py')
+    parser.add_argument('--parents', type=int, help='as for tools/search.py')
+    parser.add_argument('--mutation', type=float, help='as for tools/search.py')
     parser.add_argument('--seeds', type=int, default=200, help='replays of each strategy')
     return parser.parse_args()
+
+
+def dense_candidate(space: RatioSpace) -> Candidate:
+    """Ratio 0 everywhere, whether or not it is in the space."""
+    return tuple((0.0,) * pairs for pairs in space.num_pairs)
 
 
 def read_scores(
@@ -59,39 +67,49 @@ def read_scores(
     """Reads what searches have scored on their few images; final scores on more are left out.
 
     A score that two searches share, since both began with the same candidates and images, counts
-    once: another copy would seem to predict it.
+    once: another copy would seem to predict it. Searches that gave the dense model the same score
+    took the same images.
 
     Returns:
-        The candidates, their scores ``(S,)``, and ``(S,)`` which history each is from.
+        The candidates, their scores ``(S,)``, and ``(S,)`` int, the same for scores on the same
+        images.
 
     Raises:
         BadInputError: A file is not a search's history, or one of another space.
     """
+    dense = dense_candidate(space)
     found: dict[tuple[Candidate, float], int] = {}
-    for source, path in enumerate(histories):
+    sources: dict[Any, int] = {}
+    for path in histories:
         try:
             with Path(path).open(newline='') as file:
                 rows = [row for row in csv.DictReader(file) if row['role'] != 'final']
+            scores: dict[Candidate, float] = {}
             for row in rows:
-                candidate = space.read(json.loads(row['pruning_ratios']))
-                found.setdefault((candidate, float(row['score'])), source)
+                # Dense is scored even where it lies outside the limits of the space.
+                is_dense = row['role'] == 'dense'
+                candidate = dense if is_dense else space.read(json.loads(row['pruning_ratios']))
+                scores[candidate] = float(row['score'])
         except (OSError, KeyError, ValueError) as error:
             raise BadInputError(f'{path!r} is not the history.csv of a search: {error}.') from error
-    candidates, scores = [candidate for candidate, _ in found], [score for _, score in found]
-    return candidates, np.array(scores), np.array(list(found.values()))
+        source = sources.setdefault(scores.get(dense, path), len(sources))
+        for candidate, score in scores.items():
+            found.setdefault((candidate, score), source)
+    candidates, values = [candidate for candidate, _ in found], [score for _, score in found]
+    return candidates, np.array(values), np.array(list(found.values()))
 
 
 class ScoreModel:
-    """A quadratic function of the ratios, with a constant of its own for each search's images.
+    """A quadratic function of the ratios, with a constant of its own for each choice of images.
 
     Args:
         candidates: What was scored.
         scores: ``(S,)``, higher is better.
-        sources: ``(S,)`` int, which search each score is from.
+        sources: ``(S,)`` int, the same for scores on the same images.
 
     Attributes:
         error: Root mean square of the scores' distance from the model that is fitted without them.
-        explained: Share of the scores' variance within a search that it explains, so measured.
+        explained: Share of the variance of scores on the same images that it explains, so measured.
 
     Raises:
         BadInputError: There are too few scores for it.
@@ -102,7 +120,7 @@ class ScoreModel:
     ) -> None:
         if not candidates:
             raise BadInputError('The histories hold no scores; give those of searches that began.')
-        groups = (sources[:, None] == np.unique(sources)).astype(float)  # (S, searches)
+        groups = (sources[:, None] == np.unique(sources)).astype(float)  # (S, choices)
         features = self._features(candidates)  # (S, F)
         inputs = np.concatenate([groups, features], axis=1)
         if len(scores) < 2 * inputs.shape[1]:
@@ -160,14 +178,15 @@ def main() -> None:
     args = parse_args()
     if args.seeds < 1:
         raise BadInputError(f'--seeds must be at least 1, not {args.seeds}.')
-    budgets = [Budget.parse(budget) for budget in args.budget]
     cfg = read_config(args.config)
+    named = 'budget', 'latency_table', 'population', 'parents', 'mutation'
+    settings = SearchSettings.from_config(cfg, {name: getattr(args, name) for name in named})
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     backbone = find_backbone(MODELS.build(cfg.model))
-    image_size = fixed_image_size(cfg, 'val')
-    table = LatencyTable.read(args.latency_table) if args.latency_table else None
+    image_size = settings.image_size or fixed_image_size(cfg, 'val')
+    table = LatencyTable.read(settings.latency_table) if settings.latency_table else None
     shape = backbone_shape(backbone, image_size, table.batch if table is not None else 1)
-    space = RatioSpace.build(backbone.depths)
+    space = RatioSpace.build(backbone.depths, settings.choices, settings.stage_limits)
     candidates, scores, sources = read_scores(args.histories, space)
     model = ScoreModel(candidates, scores, sources)
     print(
@@ -177,24 +196,24 @@ def main() -> None:
     costs = CostModel(shape, space, table)
     if val_images_have_size(cfg, image_size):
         space = space.distinct([stage.num_windows for stage in shape.stages])
-    for budget in budgets:
+    for budget in settings.budgets:
         if budget.unit in ('latency', 'ms') and table is None:
             raise BadInputError(f'The budget {budget} needs --latency-table.')
         costs.check_reachable(budget, space)
 
     print('| budget | evaluations | random | evolution | evolution − random |')
     print('| --- | --- | --- | --- | --- |')
-    dense = model(space.least)
-    for budget in budgets:
+    dense = model(dense_candidate(space))
+    for budget in settings.budgets:
         for evaluations in args.evaluations:
             found: dict[str, list[float]] = dict(random=[], evolution=[])
             label = f'{budget}, {evaluations} evaluations'
             for seed in tqdm(range(args.seeds), desc=label, leave=False):
                 for strategy, values in found.items():
-                    settings = EvolutionSettings(
-                        evaluations, args.population, args.parents, args.mutation, strategy, seed
+                    how = replace(
+                        settings.evolution, evaluations=evaluations, strategy=strategy, seed=seed
                     )
-                    values.append(replay(model, space, costs, budget, settings) - dense)
+                    values.append(replay(model, space, costs, budget, how) - dense)
             random, evolution = found['random'], found['evolution']
             gains = [e - r for e, r in zip(evolution, random, strict=True)]
             error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan

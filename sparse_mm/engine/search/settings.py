@@ -139,6 +139,30 @@ class SearchSettings:
             latency_seconds,
         )
 
+    @classmethod
+    def from_config(cls, cfg: Mapping[str, Any], given: Mapping[str, Any]) -> 'SearchSettings':
+        """Joins the settings of a config's SparsitySearchHook with others, which go before them.
+
+        Args:
+            cfg: A config; without such a hook its metric is that of its best checkpoint, or the
+                usual one of its task.
+            given: Arguments of :meth:`build`; what is None is not given.
+
+        Raises:
+            BadInputError: A setting is out of range, or there is no budget.
+        """
+        hooks = cfg.get('custom_hooks') or []
+        hook: Any = next((h for h in hooks if h['type'].endswith('SparsitySearchHook')), {})
+        settings = {key: hook[key] for key in hook if key not in ('type', 'at', 'by_epoch')}
+        known = {name: value for name, value in given.items() if value is not None}
+        if 'evaluations' in known or 'generations' in known:
+            settings.pop('evaluations', None)
+            settings.pop('generations', None)
+        settings.update(known)
+        settings.setdefault('budget', None)
+        settings.setdefault('metric', _default_metric(cfg))
+        return cls.build(**settings)
+
     @property
     def asks_for_latency(self) -> bool:
         """Whether a budget or a table makes latency a cost."""
@@ -152,3 +176,15 @@ class SearchSettings:
         named['budgets'] = [str(budget) for budget in self.budgets]
         named['evolution'] = vars(self.evolution)
         return named
+
+
+def _default_metric(cfg: Mapping[str, Any]) -> str:
+    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
+    usual = dict(
+        mmdet='coco/bbox_mAP',
+        mmseg='mIoU',
+        mmpretrain='accuracy/top1',
+        mmdet3d='NuScenes metric/pred_instances_3d_NuScenes/mAP',
+    )
+    named = save_best if isinstance(save_best, str) and save_best != 'auto' else None
+    return named or usual.get(cfg.get('default_scope', ''), '')
