@@ -1,4 +1,4 @@
-# make demo   set up, then train, sparsify and test on generated scenes (about seventeen minutes on two cores)
+# make demo   set up, then train, sparsify and test on generated scenes (about fourteen minutes on two cores)
 # make test   set up, then the test suite, in two processes
 # make lint   set up, then ruff and mypy
 PYTHON ?= python3

@@ -1,4 +1,4 @@
-# The embedded default: the whole method on generated scenes, on two CPU cores in about seventeen
+# The embedded default: the whole method on generated scenes, on two CPU cores in about fourteen
 # minutes. One epoch dense from scratch, one with random ratios, the search, one to finetune.
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 

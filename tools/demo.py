@@ -62,7 +62,7 @@ def main() -> None:
         print(f'[1/2] training: done already ({last})', flush=True)
     else:
         print(
-            '[1/2] dense training, adaptation, search, finetuning: about seventeen minutes on two '
+            '[1/2] dense training, adaptation, search, finetuning: about fourteen minutes on two '
             'cores',
             flush=True,
         )
