@@ -103,17 +103,23 @@ class Linear(nn.Linear):
         """Sets the mode, and the order of the weights in memory that is the faster one in it."""
         super().train(mode)
         weight = self.weight
-        to_columns = not mode and self.in_features >= WIDE and ONEDNN_LINEAR is not None
-        if weight.dim() == 2 and weight.device.type == 'cpu' and weight.dtype == torch.float32:
-            # Made in inference mode, weights could not be trained any more.
-            with torch.inference_mode(False), torch.no_grad():
-                if to_columns and not lies_by_column(weight):
-                    weight.data = weight.data.t().contiguous().t()
-                elif mode and lies_by_column(weight):
-                    weight.data = weight.data.contiguous()
+        if weight.is_inference() or weight.is_shared():  # cannot, or would not, be moved
+            return self
+        # What is made in inference mode could not be trained any more.
+        with torch.inference_mode(False), torch.no_grad():
+            if mode and lies_by_column(weight):
+                weight.data = weight.data.contiguous()
+            elif not mode and self._is_faster_by_column() and not lies_by_column(weight):
+                weight.data = weight.data.t().contiguous().t()
         return self
+
+    def _is_faster_by_column(self) -> bool:
+        weight = self.weight
+        if self.in_features < WIDE or weight.dim() != 2 or ONEDNN_LINEAR is None:
+            return False
+        return weight.device.type == 'cpu' and weight.dtype == torch.float32
 
 
 def lies_by_column(weight: Tensor) -> bool:
     """Whether the columns of a ``(D, C)`` matrix, not its rows, are contiguous in memory."""
-    return weight.t().is_contiguous() and not weight.is_contiguous()
+    return weight.dim() == 2 and weight.t().is_contiguous() and not weight.is_contiguous()

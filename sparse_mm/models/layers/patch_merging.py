@@ -63,7 +63,7 @@ class PatchMerging(nn.Module):
 
     def _by_token(self, parameter: Tensor) -> Tensor:
         """Brings ``(..., C * stride²)`` to the order ``stride² * C``."""
-        if parameter.dim() == 2 and lies_by_column(parameter):  # then whole columns are copied
+        if lies_by_column(parameter):  # then whole columns are copied
             columns = parameter.t().unflatten(0, (-1, self.stride**2))  # (C, stride², D)
             return columns.transpose(0, 1).flatten(0, 1).t()
         return parameter.unflatten(-1, (-1, self.stride**2)).transpose(-1, -2).flatten(-2)

@@ -156,6 +156,20 @@ def test_training_goes_on_after_evaluation_as_if_there_had_been_none():
     assert torch.equal(train(evaluate=True), train(evaluate=False))
 
 
-def test_other_devices_and_precisions_stay_as_they_are():
-    for layer in (wide_layer().double(), wide_layer().to('meta')):
+def test_other_weights_stay_as_they_are():
+    with torch.inference_mode():
+        made_for_inference = wide_layer()
+    for layer in (
+        wide_layer().double(),
+        wide_layer().to('meta'),
+        wide_layer().share_memory(),
+        made_for_inference,
+    ):
         assert layer.eval().weight.is_contiguous()
+        assert layer.train().weight.is_contiguous()
+
+
+def test_rows_come_back_wherever_the_weights_have_gone():
+    layer = wide_layer().eval().double()
+    assert module.lies_by_column(layer.weight)
+    assert layer.train().weight.is_contiguous()
