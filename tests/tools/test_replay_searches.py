@@ -78,7 +78,7 @@ def test_searches_on_the_same_images_share_a_constant(tool, tmp_path):
     assert set(sources[-61:]) == {1}
 
 
-def test_the_space_and_the_settings_are_those_of_the_config(tool, tmp_path, call_tool):
+def test_the_space_and_the_budget_are_those_of_the_config(tmp_path, call_tool, refusal):
     space = RatioSpace.build((2, 2, 6, 2), (0.2, 0.4, 0.6), [0.6, 0.6, [0.4, 0.6], 0.6])
     rng = Random(0)
     path = tmp_path / 'limited.csv'
@@ -98,6 +98,8 @@ def test_the_space_and_the_settings_are_those_of_the_config(tool, tmp_path, call
     printed = call_tool(TOOL, config, path, '--evaluations', 10, '--seeds', 2)
     assert '100 scores' not in printed.splitlines()[0]  # equal candidates count once
     assert '0.6 to 0.7 of the dense MACs' in printed
+    outside = write_history(tmp_path / 'outside.csv', 1, 200)
+    assert 'search space' in refusal(TOOL, config, outside)
 
 
 def test_a_search_that_has_just_begun_does_no_harm(tool, tmp_path):

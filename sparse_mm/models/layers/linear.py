@@ -103,7 +103,9 @@ class Linear(nn.Linear):
         """Sets the mode, and the order of the weights in memory that is the faster one in it."""
         super().train(mode)
         weight = self.weight
-        if weight.is_inference() or weight.is_shared():  # cannot, or would not, be moved
+        # PyTorch calls all CUDA tensors shared.
+        shared = weight.device.type == 'cpu' and weight.is_shared()
+        if shared or weight.is_inference():  # would not, or cannot, be moved
             return self
         # What is made in inference mode could not be trained any more.
         with torch.inference_mode(False), torch.no_grad():
