@@ -20,8 +20,9 @@ def keep_freed_memory() -> bool:
     """Tells glibc to keep what is freed, for this process and those it forks.
 
     By itself glibc maps most tensors of some MB anew and unmaps them when they are freed, so that
-    the kernel must clear every page of every one of them: docs/performance.md has the figures. The
-    peak stays about what it is, but memory does not become less after it.
+    the kernel must clear every page of every one of them. Memory does not become less after its
+    peak, and the peak can be higher, as what is freed lies in pieces: docs/performance.md has the
+    figures.
 
     Returns:
         Whether it was done: not with another C library, nor where the environment holds settings

@@ -176,7 +176,7 @@ class CostModel:
     ) -> None:
         self.shape = shape
         self.table = table
-        dense: Candidate = tuple((0.0,) * pairs for pairs in space.num_pairs)
+        dense = space.dense
         ratios = [sorted({0.0, *choices}) for choices in space.choices]
 
         def terms(price: Callable[[int, int, float], float]) -> list[list[dict[float, float]]]:

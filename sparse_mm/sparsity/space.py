@@ -122,6 +122,11 @@ class RatioSpace:
         return candidate
 
     @property
+    def dense(self) -> Candidate:
+        """Ratio 0 everywhere, whether or not the space has it."""
+        return tuple((0.0,) * pairs for pairs in self.num_pairs)
+
+    @property
     def least(self) -> Candidate:
         """The candidate that prunes least."""
         return tuple((c[0],) * n for n, c in zip(self.num_pairs, self.choices, strict=True))

@@ -143,6 +143,8 @@ def test_refusals(tool, tmp_path, refusal):
     none = write_history(tmp_path / 'none.csv', 0, 0)
     assert 'no scores' in refusal(TOOL, CONFIG, none, '--budget', 'macs=0.6')
     assert '--seeds' in refusal(TOOL, CONFIG, few, '--budget', 'macs=0.6', '--seeds', 0)
+    lengths = refusal(TOOL, CONFIG, few, '--budget', 'macs=0.6', '--evaluations', 20, 0)
+    assert 'evaluations of the search must be at least 1' in lengths  # before the fit refuses
     assert 'is not the history.csv' in refusal(TOOL, CONFIG, CONFIG, '--budget', 'macs=0.6')
     enough = write_history(tmp_path / 'enough.csv', 0, 200)
     assert '--latency-table' in refusal(TOOL, CONFIG, enough, '--budget', 'latency=0.6')

@@ -143,7 +143,7 @@ class Comparison:
         """Runs everything; one row for each method and budget."""
         costs = CostModel(self.shape, self.space, LatencyTable.read(self.table()))
         seeds = self.args.tune_seeds
-        dense = tuple((0.0,) * pairs for pairs in self.space.num_pairs)
+        dense = self.space.dense
         rows: list[dict[str, Any]] = [dict(budget='', method='dense', ratios=[dense])]
         searches: dict[str, list[Path]] = {}
         runs = list(product(('random', 'evolution'), self.args.seeds))

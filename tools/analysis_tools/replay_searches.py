@@ -18,7 +18,6 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 from random import Random
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 from mmengine.registry import MODELS, init_default_scope
@@ -56,11 +55,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def dense_candidate(space: RatioSpace) -> Candidate:
-    """Ratio 0 everywhere, whether or not it is in the space."""
-    return tuple((0.0,) * pairs for pairs in space.num_pairs)
-
-
 def read_scores(
     histories: Sequence[str], space: RatioSpace
 ) -> tuple[list[Candidate], np.ndarray, np.ndarray]:
@@ -77,9 +71,8 @@ def read_scores(
     Raises:
         BadInputError: A file is not a search's history, or one of another space.
     """
-    dense = dense_candidate(space)
     found: dict[tuple[Candidate, float], int] = {}
-    sources: dict[Any, int] = {}
+    sources: dict[float | str, int] = {}  # by the dense score, where there is one
     for path in histories:
         try:
             with Path(path).open(newline='') as file:
@@ -88,11 +81,13 @@ def read_scores(
             for row in rows:
                 # Dense is scored even where it lies outside the limits of the space.
                 is_dense = row['role'] == 'dense'
-                candidate = dense if is_dense else space.read(json.loads(row['pruning_ratios']))
+                candidate = (
+                    space.dense if is_dense else space.read(json.loads(row['pruning_ratios']))
+                )
                 scores[candidate] = float(row['score'])
         except (OSError, KeyError, ValueError) as error:
             raise BadInputError(f'{path!r} is not the history.csv of a search: {error}.') from error
-        source = sources.setdefault(scores.get(dense, path), len(sources))
+        source = sources.setdefault(scores.get(space.dense, path), len(sources))
         for candidate, score in scores.items():
             found.setdefault((candidate, score), source)
     candidates, values = [candidate for candidate, _ in found], [score for _, score in found]
@@ -181,6 +176,7 @@ def main() -> None:
     cfg = read_config(args.config)
     named = 'budget', 'latency_table', 'population', 'parents', 'mutation'
     settings = SearchSettings.from_config(cfg, {name: getattr(args, name) for name in named})
+    lengths = [replace(settings.evolution, evaluations=number) for number in args.evaluations]
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     backbone = find_backbone(MODELS.build(cfg.model))
     image_size = settings.image_size or fixed_image_size(cfg, 'val')
@@ -203,26 +199,27 @@ def main() -> None:
 
     print('| budget | evaluations | random | evolution | evolution − random |')
     print('| --- | --- | --- | --- | --- |')
-    dense = model(dense_candidate(space))
+    dense = model(space.dense)
     for budget in settings.budgets:
-        for evaluations in args.evaluations:
+        for length in lengths:
             found: dict[str, list[float]] = dict(random=[], evolution=[])
-            label = f'{budget}, {evaluations} evaluations'
+            label = f'{budget}, {length.evaluations} evaluations'
             for seed in tqdm(range(args.seeds), desc=label, leave=False):
                 for strategy, values in found.items():
-                    how = replace(
-                        settings.evolution, evaluations=evaluations, strategy=strategy, seed=seed
-                    )
+                    how = replace(length, strategy=strategy, seed=seed)
                     values.append(replay(model, space, costs, budget, how) - dense)
             random, evolution = found['random'], found['evolution']
             gains = [e - r for e, r in zip(evolution, random, strict=True)]
             error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
             print(
-                f'| {budget} | {evaluations} | {mean(random):+.4f} | {mean(evolution):+.4f} | '
-                f'{mean(gains):+.4f} ± {error:.4f} |',
+                f'| {budget} | {length.evaluations} | {mean(random):+.4f} '
+                f'| {mean(evolution):+.4f} | {mean(gains):+.4f} ± {error:.4f} |',
                 flush=True,
             )
-    print('Scores of the winners, without noise, less that of dense; ± is the standard error.')
+    print(
+        'Scores of the winners on the fit, without noise, less that of dense. ± is the standard '
+        "error of the replays alone; the fit's own error comes on top."
+    )
 
 
 if __name__ == '__main__':

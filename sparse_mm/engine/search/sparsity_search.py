@@ -61,7 +61,7 @@ class SparsitySearch:
         if val_images_have_size(runner.cfg, image_size):
             # Equal numbers of windows give equal scores, at equal costs.
             self.space = self.space.distinct([stage.num_windows for stage in self.shape.stages])
-        self.dense: Candidate = tuple((0.0,) * pairs for pairs in self.space.num_pairs)
+        self.dense = self.space.dense
         fingerprint = dict(
             settings.fingerprint(),
             image_size=image_size,
