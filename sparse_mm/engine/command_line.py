@@ -130,8 +130,15 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command; prints what the user can put right as one sentence, no traceback."""
+    """Runs a command; prints what the user can put right as one sentence, no traceback.
+
+    Processes of a launcher end together: one that leaves its group open can be killed at its exit
+    by the group's own threads, after all is done.
+    """
     try:
         main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
