@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 OWN = 'sparse_mm'
 ALLOWED = {
-    'sparsity': {'torch', 'numpy', f'{OWN}.sparsity', f'{OWN}.errors'},
+    'search': {'torch', 'numpy', f'{OWN}.search', f'{OWN}.models.ratios', f'{OWN}.errors'},
     'models/layers': {'torch', 'numpy', f'{OWN}.models.layers', f'{OWN}.errors'},
 }
 

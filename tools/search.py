@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,

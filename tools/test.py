@@ -8,7 +8,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,

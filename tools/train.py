@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 from sparse_mm.checkpoints import latest_checkpoint
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sparse_mm.engine.benchmark.passes import Pass, Setup, build_all, count_gmacs
 from sparse_mm.engine.benchmark.runs import PRESETS, read_run
-from sparse_mm.sparsity.space import RatioSpace
+from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT
 
 TOOL = 'analysis_tools/benchmark.py'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sparse_mm.sparsity.cost import LatencyTable
+from sparse_mm.search.cost import LatencyTable
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sparse_mm.models import SparseViT
-from sparse_mm.sparsity.ratios import num_kept, parse_ratios
+from sparse_mm.models.ratios import num_kept, parse_ratios
 from tests.conftest import ROOT
 
 R41 = [[0.3, 0.3], [0, 0], [0.1, 0.1, 0.2, 0.2, 0.2, 0.2], [0, 0]]

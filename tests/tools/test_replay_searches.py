@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.space import RatioSpace
+from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT
 
 TOOL = 'analysis_tools/replay_searches.py'

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from sparse_mm.engine import preflight
 from sparse_mm.engine.benchmark import memory
 from sparse_mm.engine.benchmark.passes import (
     COMPILE_MODES,
@@ -34,10 +33,11 @@ from sparse_mm.engine.benchmark.report import (
     summarise_run,
 )
 from sparse_mm.engine.benchmark.runs import PRESETS, RANDOM, Run, read_run
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import run
-from sparse_mm.engine.search.records import write_atomically
+from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.timing import DTYPES, describe_device, rounds_in_turns
+from sparse_mm.search.timing import DTYPES, describe_device, rounds_in_turns
 
 PLOTS = ('.png', '.pdf', '.svg')
 

@@ -19,15 +19,15 @@ from typing import Any
 
 from mmengine.registry import MODELS, init_default_scope
 
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.search.backbone import backbone_shape, find_backbone, fixed_image_size
-from sparse_mm.engine.search.records import write_atomically
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.inspection import backbone_shape, find_backbone, fixed_image_size
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import Budget
-from sparse_mm.sparsity.cost import CostModel, LatencyTable
-from sparse_mm.sparsity.space import RatioSpace
-from sparse_mm.sparsity.timing import measure_whole
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.space import RatioSpace
+from sparse_mm.search.timing import measure_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 

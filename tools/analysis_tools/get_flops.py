@@ -22,7 +22,7 @@ from sparse_mm.engine.command_line import (
     read_ratios,
     run,
 )
-from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.layers.parts import whole_maps
 

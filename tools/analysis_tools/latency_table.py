@@ -13,14 +13,14 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from tqdm import tqdm
 
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import add_config_options, load_config, run
-from sparse_mm.engine.search.backbone import backbone_shape, find_backbone, fixed_image_size
-from sparse_mm.engine.search.records import write_atomically
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.inspection import backbone_shape, find_backbone, fixed_image_size
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.cost import CostModel, LatencyTable
-from sparse_mm.sparsity.space import CHOICES, Candidate, RatioSpace
-from sparse_mm.sparsity.timing import DTYPES, measure_table
+from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
+from sparse_mm.search.timing import DTYPES, measure_table
 
 # Settings whose whole latency is compared with the table's sum, one ratio per stage.
 CHECKS = ((0.0, 0.0, 0.0, 0.0), (0.6, 0.0, 0.4, 0.0), (0.3, 0.3, 0.3, 0.3), (0.6, 0.6, 0.6, 0.6))

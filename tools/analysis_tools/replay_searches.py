@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, init_default_scope
 from tqdm import tqdm
 
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.search.backbone import (
+from sparse_mm.engine.inspection import (
     backbone_shape,
     find_backbone,
     fixed_image_size,
@@ -32,10 +32,10 @@ from sparse_mm.engine.search.backbone import (
 )
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import Budget
-from sparse_mm.sparsity.cost import CostModel, LatencyTable
-from sparse_mm.sparsity.evolution import Evolution, EvolutionSettings
-from sparse_mm.sparsity.space import Candidate, RatioSpace
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.evolution import Evolution, EvolutionSettings
+from sparse_mm.search.space import Candidate, RatioSpace
 
 RIDGE = 1e-6  # keeps the fit defined where genes hardly vary
 

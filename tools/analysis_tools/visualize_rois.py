@@ -19,9 +19,9 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 

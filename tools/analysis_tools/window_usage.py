@@ -19,14 +19,14 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
     load_config,
     read_ratios,
     run,
 )
-from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.models.layers.windows import KeptWindows

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import read_config, read_ratios, run
-from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
 from sparse_mm.converters.sparse_former import Converted, convert_sparse_former
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer

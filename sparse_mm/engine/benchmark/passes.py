@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.engine.benchmark.runs import Run, build
 from sparse_mm.models.layers.linear import linear
-from sparse_mm.sparsity.space import Candidate, RatioSpace
-from sparse_mm.sparsity.timing import DTYPES, autocast
+from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.timing import DTYPES, autocast
 
 COMPILE_MODES = ('none', 'default', 'reduce-overhead', 'max-autotune')
 # Random ratios: MACs and memory are those of so many draws, the first ones of the timing itself.

@@ -13,7 +13,7 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from sparse_mm.engine.command_line import read_config
-from sparse_mm.engine.search.backbone import fixed_image_size
+from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.errors import BadInputError
 
 RANDOM = 'random'

@@ -9,7 +9,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.camera_checks import check_cameras
+from sparse_mm.engine.checks.cameras import check_cameras
 from sparse_mm.errors import BadInputError
 
 

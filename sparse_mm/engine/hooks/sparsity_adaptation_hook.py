@@ -7,9 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.space import CHOICES, RatioSpace
+from sparse_mm.search.space import CHOICES, RatioSpace
 
 
 @HOOKS.register_module()

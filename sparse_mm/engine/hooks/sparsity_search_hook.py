@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
 from sparse_mm.errors import BadInputError

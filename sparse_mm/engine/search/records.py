@@ -1,7 +1,6 @@
 """What a search has scored so far, and its file: written whole after every evaluation."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +8,12 @@ from typing import Any, TypeVar
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
+from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.space import Candidate
+from sparse_mm.search.space import Candidate
 
 T = TypeVar('T')
 FORMAT = 'sparse_mm search, version 1'
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replaces a file in one step: a kill leaves the old or the new one, never half of it."""
-    data = content.encode() if isinstance(content, str) else content
-    # One name for each process: several may write, each its own.
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    with temporary.open('wb') as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def on_main_process(work: Callable[[], T]) -> T:

@@ -9,11 +9,12 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sparse_mm.engine.search.records import Record, Records, write_atomically
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.settings import SearchSettings
-from sparse_mm.sparsity.budget import UNITS
-from sparse_mm.sparsity.cost import CostModel
-from sparse_mm.sparsity.space import Candidate
+from sparse_mm.search.budget import UNITS
+from sparse_mm.search.cost import CostModel
+from sparse_mm.search.space import Candidate
 
 
 def pareto_front(points: list[tuple[float, float]]) -> list[int]:

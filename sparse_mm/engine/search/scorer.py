@@ -19,9 +19,9 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.search.backbone import find_backbone
+from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.space import Candidate
+from sparse_mm.search.space import Candidate
 
 # Metrics whose host class rounds: candidates that differ would tie.
 FULL_PRECISION = {'CocoMetric': 'coco_metric', 'IoUMetric': 'iou_metric'}

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import Budget
-from sparse_mm.sparsity.evolution import EvolutionSettings
-from sparse_mm.sparsity.space import CHOICES
-from sparse_mm.sparsity.timing import DTYPES
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.evolution import EvolutionSettings
+from sparse_mm.search.space import CHOICES
+from sparse_mm.search.timing import DTYPES
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class SearchSettings:
 
         Args:
             budget: One budget or a list of them, see
-                :meth:`~sparse_mm.sparsity.budget.Budget.parse`.
+                :meth:`~sparse_mm.search.budget.Budget.parse`.
             metric: As above.
             rule: As above. Defaults to 'greater'.
             generations: How many populations to score. Defaults to 20, if ``evaluations`` is not

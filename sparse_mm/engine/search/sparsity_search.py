@@ -10,23 +10,24 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from sparse_mm.engine.search.backbone import (
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.inspection import (
     backbone_shape,
     device_of,
     find_backbone,
     fixed_image_size,
     val_images_have_size,
 )
-from sparse_mm.engine.search.records import Record, Records, on_main_process, write_atomically
+from sparse_mm.engine.search.records import Record, Records, on_main_process
 from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import Budget
-from sparse_mm.sparsity.cost import CostModel, LatencyTable
-from sparse_mm.sparsity.evolution import Evolution
-from sparse_mm.sparsity.space import Candidate, RatioSpace
-from sparse_mm.sparsity.timing import measure_table, measure_whole
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.evolution import Evolution
+from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.timing import measure_table, measure_whole
 
 FOLDER = 'sparsity_search'
 

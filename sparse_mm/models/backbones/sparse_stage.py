@@ -27,7 +27,7 @@ from sparse_mm.models.layers.windows import (
     token_importance,
     window_grid,
 )
-from sparse_mm.sparsity.ratios import num_kept
+from sparse_mm.models.ratios import num_kept
 
 # Size of an FFN's hidden layer for the windows that a CPU computes at a time, in inference
 # (docs/performance.md).

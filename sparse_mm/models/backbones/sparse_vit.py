@@ -20,7 +20,7 @@ from sparse_mm.models.backbones.sparse_stage import SparseStage
 from sparse_mm.models.layers.parts import channels_first
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.pretrained import backbone_weights, load_pretrained
-from sparse_mm.sparsity.ratios import RatioSpec, StageRatios, parse_ratios
+from sparse_mm.models.ratios import RatioSpec, StageRatios, parse_ratios
 
 
 @MODELS.register_module()
@@ -83,7 +83,7 @@ class SparseViT(BaseModule):
             to None.
 
     Raises:
-        BadInputError: The ratios do not fit (see :func:`~sparse_mm.sparsity.ratios.parse_ratios`),
+        BadInputError: The ratios do not fit (see :func:`~sparse_mm.models.ratios.parse_ratios`),
             or the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ.
     """
 

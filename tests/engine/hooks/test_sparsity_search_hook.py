@@ -8,12 +8,12 @@ import torch
 from mmengine.hooks import Hook
 
 from sparse_mm.engine.hooks import SparsitySearchHook
-from sparse_mm.engine.search.backbone import backbone_shape, find_backbone
+from sparse_mm.engine.inspection import backbone_shape, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import SparsitySearch
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.cost import LatencyTable
-from sparse_mm.sparsity.space import CHOICES
+from sparse_mm.search.cost import LatencyTable
+from sparse_mm.search.space import CHOICES
 from tests.engine.search.toy import toy_runner
 
 

@@ -3,8 +3,8 @@ import pickle
 import pytest
 from mmengine.config import Config
 
-from sparse_mm.engine import preflight
-from sparse_mm.engine.annotation_files import check_nuscenes_infos
+from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks.annotation_files import check_nuscenes_infos
 from sparse_mm.errors import BadInputError
 
 

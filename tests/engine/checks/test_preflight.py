@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sparse_mm.checkpoints import read_checkpoint
-from sparse_mm.engine import preflight
+from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.hooks import CheckDataHook
 from sparse_mm.errors import BadInputError
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import Budget
+from sparse_mm.search.budget import Budget
 
 
 def test_reading():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.space import Candidate, RatioSpace
+from sparse_mm.search.space import Candidate, RatioSpace
 
 # Draws for each candidate still missing before rejection sampling gives way to walking into the
 # budget.

@@ -9,7 +9,7 @@ from torch import nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
-from sparse_mm.sparsity.cost import BackboneShape, StageShape
+from sparse_mm.search.cost import BackboneShape, StageShape
 
 
 def find_backbone(model: nn.Module) -> SparseViT:

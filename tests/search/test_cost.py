@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_mm.engine.search.backbone import backbone_shape
+from sparse_mm.engine.inspection import backbone_shape
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
-from sparse_mm.sparsity.budget import Budget
-from sparse_mm.sparsity.cost import TABLE_FORMAT, CostModel, LatencyTable
-from sparse_mm.sparsity.space import RatioSpace
-from sparse_mm.sparsity.timing import interquartile_mean, measure_table, measure_whole
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.cost import TABLE_FORMAT, CostModel, LatencyTable
+from sparse_mm.search.space import RatioSpace
+from sparse_mm.search.timing import interquartile_mean, measure_table, measure_whole
 
 SMALL = dict(embed_dims=16, depths=(2, 3), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
 

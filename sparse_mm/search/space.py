@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeAlias
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.ratios import exact_ratio, num_kept
+from sparse_mm.models.ratios import exact_ratio, num_kept
 
 Candidate: TypeAlias = tuple[tuple[float, ...], ...]
 """One ratio per pair of blocks, stage by stage: what ``pruning_ratios`` takes."""

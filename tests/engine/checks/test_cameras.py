@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sparse_mm.engine.camera_checks import check_cameras
+from sparse_mm.engine.checks.cameras import check_cameras
 from sparse_mm.errors import BadInputError
 
 CAMERA = dict(cam2img=np.diag([800.0, 800.0, 1.0]), lidar2cam=np.eye(4))

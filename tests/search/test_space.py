@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.ratios import parse_ratios
-from sparse_mm.sparsity.space import RatioSpace
+from sparse_mm.models.ratios import parse_ratios
+from sparse_mm.search.space import RatioSpace
 
 SWIN_T = (2, 2, 6, 2)
 

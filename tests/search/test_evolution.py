@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.evolution import Evolution, EvolutionSettings
-from sparse_mm.sparsity.space import RatioSpace
+from sparse_mm.search.evolution import Evolution, EvolutionSettings
+from sparse_mm.search.space import RatioSpace
 
 SPACE = RatioSpace.build((2, 2, 6, 2))
 

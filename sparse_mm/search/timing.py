@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.cost import BackboneShape, LatencyTable
-from sparse_mm.sparsity.space import Candidate, RatioSpace
+from sparse_mm.search.cost import BackboneShape, LatencyTable
+from sparse_mm.search.space import Candidate, RatioSpace
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.ratios import num_kept, parse_ratios
+from sparse_mm.models.ratios import num_kept, parse_ratios
 
 SWIN_T = (2, 2, 6, 2)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.sparsity.budget import UNITS, Budget
-from sparse_mm.sparsity.ratios import exact_ratio, num_kept
-from sparse_mm.sparsity.space import Candidate, RatioSpace
+from sparse_mm.models.ratios import exact_ratio, num_kept
+from sparse_mm.search.budget import UNITS, Budget
+from sparse_mm.search.space import Candidate, RatioSpace
 
 TABLE_FORMAT = 'sparse_mm latency table, version 1'
 
@@ -74,7 +74,7 @@ class BackboneShape:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Measured milliseconds of a backbone's parts (:mod:`sparse_mm.sparsity.timing` makes it).
+    """Measured milliseconds of a backbone's parts (:mod:`sparse_mm.search.timing` makes it).
 
     Attributes:
         image_size: ``(H, W)`` in pixels.
@@ -219,7 +219,7 @@ class CostModel:
         return self.table.stem_ms + overheads + _total(self._ms, candidate)
 
     def cost(self, candidate: Candidate, unit: str) -> float:
-        """The cost in a unit of :data:`~sparse_mm.sparsity.budget.UNITS`."""
+        """The cost in a unit of :data:`~sparse_mm.search.budget.UNITS`."""
         if unit == 'gmacs':
             return self.macs(candidate) / 1e9
         if unit == 'macs':

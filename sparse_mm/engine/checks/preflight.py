@@ -15,7 +15,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
-from sparse_mm.engine.annotation_files import (
+from sparse_mm.engine.checks.annotation_files import (
     LABEL_MAP,
     check_label_maps,
     check_nuscenes_infos,
