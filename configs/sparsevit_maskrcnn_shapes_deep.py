@@ -1,5 +1,5 @@
 # The generated scenes with a third stage of six blocks, hence six genes as in Swin-T: the task on
-# which tools/analysis_tools/compare_searches.py compares ways of searching (docs/results.md). Three
+# which tools/benchmarks/compare_searches.py compares ways of searching (docs/results.md). Three
 # epochs dense from scratch, two with random ratios, the search, one to finetune.
 _base_ = './sparsevit_maskrcnn_shapes.py'
 

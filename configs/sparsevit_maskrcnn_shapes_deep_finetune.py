@@ -1,5 +1,5 @@
 # Finetunes an adapted checkpoint at given ratios, and tests it on scenes that no search has seen:
-# what tools/analysis_tools/compare_searches.py runs for each setting.
+# what tools/benchmarks/compare_searches.py runs for each setting.
 #   --cfg-options load_from=ADAPTED.pth model.backbone.pruning_ratios=best.json
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 

@@ -140,3 +140,10 @@ def test_backbones_need_no_host_package(tmp_path):
         tmp_path,
     )
     assert out.strip() == '4'
+
+
+@pytest.mark.parametrize('name', ['compare_searches.py', 'replay_searches.py'])
+def test_tools_that_moved_are_found_at_their_old_paths(run_tool, name):
+    old = run_tool(f'analysis_tools/{name}', '--help')
+    assert f'use tools/benchmarks/{name} instead' in old.stderr
+    assert old.stdout == run_tool(f'benchmarks/{name}', '--help').stdout

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sparse_mm.engine.benchmark.passes import Pass, Setup, build_all, count_gmacs
-from sparse_mm.engine.benchmark.runs import PRESETS, read_run
 from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT
+from tools.benchmarks.passes import Pass, Setup, build_all, count_gmacs
+from tools.benchmarks.runs import PRESETS, read_run
 
 TOOL = 'analysis_tools/benchmark.py'
 SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'

@@ -8,14 +8,22 @@ says what the machine would still give. Memory is measured apart, afterwards.
 
 import argparse
 import json
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparse_mm.engine.benchmark import memory
-from sparse_mm.engine.benchmark.passes import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
+from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.command_line import run
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.errors import BadInputError
+from sparse_mm.search.timing import DTYPES, describe_device, rounds_in_turns
+from tools.benchmarks import memory
+from tools.benchmarks.passes import (
     COMPILE_MODES,
     COUNTED_DRAWS,
     Pass,
@@ -24,7 +32,7 @@ from sparse_mm.engine.benchmark.passes import (
     count_gmacs,
     matrix_products,
 )
-from sparse_mm.engine.benchmark.report import (
+from tools.benchmarks.report import (
     add_memory,
     machine,
     markdown,
@@ -32,12 +40,7 @@ from sparse_mm.engine.benchmark.report import (
     summarise_products,
     summarise_run,
 )
-from sparse_mm.engine.benchmark.runs import PRESETS, RANDOM, Run, read_run
-from sparse_mm.engine.checks import preflight
-from sparse_mm.engine.command_line import run
-from sparse_mm.engine.files import write_atomically
-from sparse_mm.errors import BadInputError
-from sparse_mm.search.timing import DTYPES, describe_device, rounds_in_turns
+from tools.benchmarks.runs import PRESETS, RANDOM, Run, read_run
 
 PLOTS = ('.png', '.pdf', '.svg')
 

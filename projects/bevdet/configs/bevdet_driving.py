@@ -1,7 +1,8 @@
 # The embedded default for 3D: a small BEVDet learns generated driving scenes
-# (sparse_mm/datasets/driving.py, drawn on first use) from scratch, on two CPU cores in about twenty
+# (projects/bevdet/driving, drawn on first use) from scratch, on two CPU cores in about twenty
 # minutes, and is judged by nuScenes' official evaluation.
 _base_ = './bevdet_swint_256x704.py'
+custom_imports = dict(imports=['sparse_mm', 'projects.bevdet.bevdet', 'projects.bevdet.driving'])
 
 data_root = '{{$DRIVING_ROOT:data/driving}}'
 image_size = (112, 336)  # no stage needs padding: 28x84, 14x42 and 7x21 tokens

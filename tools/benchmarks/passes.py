@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_mm.engine.benchmark.runs import Run, build
 from sparse_mm.models.layers.linear import linear
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, autocast
+from tools.benchmarks.runs import Run, build
 
 COMPILE_MODES = ('none', 'default', 'reduce-overhead', 'max-autotune')
 # Random ratios: MACs and memory are those of so many draws, the first ones of the timing itself.
@@ -49,7 +49,7 @@ class Pass:
     Args:
         run: Where its size and ratios come from.
         setup: How it computes.
-        backbone: What :func:`~sparse_mm.engine.benchmark.runs.build` made of the run.
+        backbone: What :func:`~tools.benchmarks.runs.build` made of the run.
         image_size: Another size than the run's.
     """
 

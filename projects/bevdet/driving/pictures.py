@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from sparse_mm.datasets.driving_scenes import CLASSES, Camera, Cuboid, Scene
+from projects.bevdet.driving.scenes import CLASSES, Camera, Cuboid, Scene
 
 OVERSAMPLING = 2  # objects are drawn this much finer, which smooths their edges
 NEAR = 0.2  # metres before the camera from where objects are drawn
@@ -218,6 +218,7 @@ class _Layer:
         self.areas: dict[int, float] = {}
         # What is in view: rows are half-spaces of image coordinates times depth.
         self._walls = np.array([[0, 0, 1], [1, 0, 0], [-1, 0, width], [0, 1, 0], [0, -1, height]])
+        self._size = width, height
         self._starts = np.array([NEAR, 0, 0, 0, 0])
 
     def sees(self, points: np.ndarray) -> bool:
@@ -232,7 +233,7 @@ class _Layer:
         if (inside < 0).any():
             for wall, start in zip(self._walls, self._starts, strict=True):
                 outline = _cut(outline, outline @ wall - start)
-        return outline[:, :2] / outline[:, 2:]
+        return (outline[:, :2] / outline[:, 2:]).clip(0, self._size)  # cuts are exact to rounding
 
     def fill(
         self, outline: np.ndarray, plane: np.ndarray, index: int, colour: np.ndarray, counts: bool

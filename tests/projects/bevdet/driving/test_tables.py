@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from sparse_mm.datasets.nuscenes_tables import token
+from projects.bevdet.driving.nuscenes_tables import token
 from tests.conftest import ROOT
-from tests.datasets.drawn import dataset, infos
+from tests.projects.bevdet.driving.drawn import dataset, infos
 
 pytest.importorskip('mmdet3d')
 from mmdet3d.evaluation import NuScenesMetric

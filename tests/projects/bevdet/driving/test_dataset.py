@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import pytest
 
-from sparse_mm.datasets.nuscenes_tables import NuScenesTables
+from projects.bevdet.driving.nuscenes_tables import NuScenesTables
 from sparse_mm.errors import BadInputError
-from tests.datasets.drawn import TINY, dataset, files, infos
+from tests.projects.bevdet.driving.drawn import TINY, dataset, files, infos
 
 pytest.importorskip('mmdet3d')
 
-from sparse_mm.datasets import driving
+from projects.bevdet.driving import dataset as driving
 
 
 def test_the_same_seed_draws_the_same_files(tmp_path):

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
-from sparse_mm.datasets.driving_frames import draw_frames
-from sparse_mm.datasets.driving_pictures import OVERSAMPLING, ScenePainter
-from sparse_mm.datasets.driving_scenes import CAMERAS, CLASSES, Cuboid, Scene, bgr
-from sparse_mm.datasets.nuscenes_tables import NuScenesTables
+from projects.bevdet.driving.frames import draw_frames
+from projects.bevdet.driving.nuscenes_tables import NuScenesTables
+from projects.bevdet.driving.pictures import OVERSAMPLING, ScenePainter
+from projects.bevdet.driving.scenes import CAMERAS, CLASSES, Cuboid, Scene, bgr
 
 pytest.importorskip('mmdet3d')
 from mmdet3d.structures import LiDARInstance3DBoxes
 
-from sparse_mm.datasets.nuscenes_infos import frame_info
+from projects.bevdet.driving.nuscenes_infos import frame_info
 
 
 def alone(label, ahead, left, yaw=0.4, size=(2, 4, 1.6), scene=None):

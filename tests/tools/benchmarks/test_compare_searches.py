@@ -18,7 +18,7 @@ WINNERS = dict(
 
 @pytest.fixture
 def tool(monkeypatch):
-    path = ROOT / 'tools' / 'analysis_tools' / 'compare_searches.py'
+    path = ROOT / 'tools' / 'benchmarks' / 'compare_searches.py'
     spec = importlib.util.spec_from_file_location('compare_searches', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from pyquaternion import Quaternion
 
-from sparse_mm.datasets.driving_frames import Frame
-from sparse_mm.datasets.driving_scenes import CAMERAS, CLASSES, LIDAR2EGO, Scene
+from projects.bevdet.driving.frames import Frame
+from projects.bevdet.driving.scenes import CAMERAS, CLASSES, LIDAR2EGO, Scene
 
 TABLES = (
     'category',

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from sparse_mm.datasets.driving_frames import Frame
-from sparse_mm.datasets.driving_scenes import CLASSES, LIDAR2EGO, Cuboid, Scene
-from sparse_mm.datasets.nuscenes_tables import (
+from projects.bevdet.driving.frames import Frame
+from projects.bevdet.driving.nuscenes_tables import (
     ATTRIBUTES,
     LIDAR,
     NuScenesTables,
     file_name,
     microseconds,
 )
+from projects.bevdet.driving.scenes import CLASSES, LIDAR2EGO, Cuboid, Scene
 
 METAINFO = dict(
     categories={name: i for i, name in enumerate(CLASSES)},

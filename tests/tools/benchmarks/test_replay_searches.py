@@ -12,7 +12,7 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT
 
-TOOL = 'analysis_tools/replay_searches.py'
+TOOL = 'benchmarks/replay_searches.py'
 CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_deep.py'
 SPACE = RatioSpace.build((2, 2, 6, 2))
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import torch
 
-from sparse_mm.engine.benchmark.passes import COUNTED_DRAWS, Pass, Setup
-from sparse_mm.engine.benchmark.runs import Run, build
 from sparse_mm.errors import BadInputError
+from tools.benchmarks.passes import COUNTED_DRAWS, Pass, Setup
+from tools.benchmarks.runs import Run, build
 
 TINY = 64  # side of the image to warm up with
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
@@ -75,7 +75,8 @@ def peak_memory(runs: list[Run], setup: Setup, threads: int) -> list[int]:
     context = get_context('forkserver')
     scopes = {str(run.settings['type']).rpartition('.')[0] or run.scope for run in runs}
     hosts = [f'{scope}.models' for scope in sorted(scopes - {'mmengine'})]
-    context.set_forkserver_preload([__name__, *hosts])
+    # Not this module: the server does not know the folder that the command line adds to its path.
+    context.set_forkserver_preload(['torch', 'sparse_mm.engine.command_line', *hosts])
     found = []
     for run in runs:
         with ProcessPoolExecutor(1, mp_context=context) as pool:

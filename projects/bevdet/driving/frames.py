@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparse_mm.datasets.driving_pictures import OVERSAMPLING, ScenePainter, View
-from sparse_mm.datasets.driving_scenes import LIDAR2EGO, Camera, Scene
+from projects.bevdet.driving.pictures import OVERSAMPLING, ScenePainter, View
+from projects.bevdet.driving.scenes import LIDAR2EGO, Camera, Scene
 
 # A lidar point for every so many radians of width and height that an object fills.
 POINT_SPACING = 1 / 32

@@ -3,12 +3,12 @@
 import pytest
 from mmengine.registry import DefaultScope, init_default_scope
 
-from tests.datasets.drawn import SETTINGS
+from tests.projects.bevdet.driving.drawn import SETTINGS
 
 
 @pytest.fixture(scope='session')
 def root(tmp_path_factory):
-    driving = pytest.importorskip('sparse_mm.datasets.driving')
+    driving = pytest.importorskip('projects.bevdet.driving.dataset')
     folder = tmp_path_factory.mktemp('driving') / 'scenes'
     driving.write_driving(folder, **SETTINGS)
     return folder

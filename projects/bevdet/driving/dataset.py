@@ -1,7 +1,4 @@
-"""A generated data set in nuScenes form: training and the official evaluation without a download.
-
-Importing this imports mmdet3d, so nothing does before the data set is asked for.
-"""
+"""A generated data set in nuScenes form, for training and the official evaluation offline."""
 
 import json
 import os
@@ -17,10 +14,10 @@ from mmengine.registry import DATASETS
 from nuscenes.utils import splits
 from tqdm import tqdm
 
-from sparse_mm.datasets.driving_frames import draw_frames
-from sparse_mm.datasets.driving_scenes import CAMERAS, Scene
-from sparse_mm.datasets.nuscenes_infos import METAINFO, frame_info
-from sparse_mm.datasets.nuscenes_tables import NuScenesTables
+from projects.bevdet.driving.frames import draw_frames
+from projects.bevdet.driving.nuscenes_infos import METAINFO, frame_info
+from projects.bevdet.driving.nuscenes_tables import NuScenesTables
+from projects.bevdet.driving.scenes import CAMERAS, Scene
 from sparse_mm.errors import BadInputError
 
 # Raised when the scenes change, so that those drawn by older code are not taken for today's.
@@ -145,7 +142,7 @@ def _draw(root: Path, scenes: list[tuple[str, int, str]], settings: dict[str, An
         (root / f'nuscenes_infos_{split}.pkl').write_bytes(content)
 
 
-@DATASETS.register_module(force=True)  # takes the place of what imports this file
+@DATASETS.register_module(force=True)  # takes the place of sparse_mm's forward to this file
 class DrivingDataset(NuScenesDataset):
     """Cuboids of nuScenes' ten classes around a car with six cameras, drawn on first use.
 

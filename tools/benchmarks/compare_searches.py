@@ -1,0 +1,222 @@
+"""Compares evolution, random search, uniform ratios and dense, after the same finetuning.
+
+Each search starts from one adapted checkpoint with the same budgets and evaluations and another
+seed; each winner is finetuned by the same config with the same seeds. What is done already is not
+done again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from mmengine.registry import MODELS, init_default_scope
+
+from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.inspection import backbone_shape, find_backbone, fixed_image_size
+from sparse_mm.errors import BadInputError
+from sparse_mm.search.budget import Budget
+from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.space import RatioSpace
+from sparse_mm.search.timing import measure_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of the search')
+    parser.add_argument('tune_config', help='config of the finetuning')
+    parser.add_argument('checkpoint', help='weights adapted to sparsity')
+    parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
+    parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument(
+        '--tune-seeds', type=int, nargs='+', default=[0, 1, 2], help='of each finetuning'
+    )
+    parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
+    parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
+    return parser.parse_args()
+
+
+def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
+    """Runs one of our tools, with its output in a file and its share of the CPU's threads.
+
+    Raises:
+        BadInputError: It failed.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('w') as file:
+        command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        env = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env)
+    if result.returncode:
+        raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
+
+
+class Comparison:
+    """All runs of a comparison.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.folder = Path(args.work_dir)
+        self.budgets = [Budget.parse(budget) for budget in args.budget]
+        cfg = read_config(args.config)
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        self.backbone = find_backbone(MODELS.build(cfg.model))
+        self.space = RatioSpace.build(self.backbone.depths)
+        self.batch = 2
+        self.shape = backbone_shape(self.backbone, fixed_image_size(cfg, 'val'), self.batch)
+
+    def table(self) -> Path:
+        """The latency table that all searches share."""
+        path = self.folder / 'latency_table.json'
+        if not path.is_file():
+            print('measuring latencies', flush=True)
+            options = '--out', path, '--batch', self.batch
+            log = self.folder / 'latency_table.log'
+            call(log, 1, 'analysis_tools/latency_table.py', self.args.config, *options)
+        return path
+
+    def parallel(self, work: Callable[..., Any], runs: Sequence[tuple]) -> list[Any]:
+        """Does some runs at a time, and gives all results."""
+        with ThreadPoolExecutor(self.args.jobs) as pool:
+            return list(pool.map(lambda run: work(*run), runs))
+
+    def search(self, strategy: str, seed: int) -> Path:
+        """Searches all budgets; gives the folder of the results."""
+        work_dir = self.folder / f'search_{strategy}_{seed}'
+        result = work_dir / 'sparsity_search'
+        if not (work_dir / 'done').is_file():
+            print(f'search: {strategy}, seed {seed}', flush=True)
+            log = self.folder / f'search_{strategy}_{seed}.log'
+            call(
+                *(log, self.args.jobs, 'search.py', self.args.config, self.args.checkpoint),
+                *('--work-dir', work_dir, '--strategy', strategy, '--seed', seed),
+                *('--budget', *self.args.budget, '--evaluations', self.args.evaluations),
+                *('--latency-table', self.table()),
+            )
+            (work_dir / 'done').touch()
+        return result
+
+    def tune(self, ratios: Any, seed: int) -> dict[str, float]:
+        """Finetunes at fixed ratios; gives the metrics. Methods that agree share a run."""
+        name = '_'.join('-'.join(f'{100 * ratio:.0f}' for ratio in stage) for stage in ratios)
+        work_dir = self.folder / f'tune_{name}_{seed}'
+        result = work_dir / 'metrics.json'
+        if not result.is_file():
+            print(f'finetuning: {ratios}, seed {seed}', flush=True)
+            # One that was interrupted starts anew: resumed after its last checkpoint, it would end
+            # without the evaluation.
+            written = self.folder / 'ratios' / f'{name}_{seed}.json'
+            written.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(written, json.dumps(ratios))
+            log = self.folder / f'tune_{name}_{seed}.log'
+            overrides = f'load_from={self.args.checkpoint}', f'randomness.seed={seed}'
+            call(
+                *(log, self.args.jobs, 'train.py', self.args.tune_config),
+                *('--work-dir', work_dir, '--cfg-options', *overrides),
+                f'model.backbone.pruning_ratios={written}',
+            )
+            newest = max(work_dir.glob('*/vis_data/scalars.json'))
+            lines = [json.loads(line) for line in newest.read_text().splitlines()]
+            metrics = [line for line in lines if any('mAP' in key for key in line)][-1]
+            write_atomically(result, json.dumps(metrics))
+        return json.loads(result.read_text())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Runs everything; one row for each method and budget."""
+        costs = CostModel(self.shape, self.space, LatencyTable.read(self.table()))
+        seeds = self.args.tune_seeds
+        dense = self.space.dense
+        rows: list[dict[str, Any]] = [dict(budget='', method='dense', ratios=[dense])]
+        searches: dict[str, list[Path]] = {}
+        runs = list(product(('random', 'evolution'), self.args.seeds))
+        for (strategy, _), folder in zip(runs, self.parallel(self.search, runs), strict=True):
+            searches.setdefault(strategy, []).append(folder)
+        for budget in self.budgets:
+            # The first, least pruned one; below the range is allowed to it, above is not.
+            uniform = [
+                candidate
+                for candidate in self.space.uniform()
+                if budget.excess(costs.cost(candidate, budget.unit)) <= 0
+            ][:1]
+            if uniform:
+                rows.append(dict(budget=str(budget), method='uniform', ratios=uniform))
+            for strategy, folders in searches.items():
+                name = f'best_{budget.slug}.json' if len(self.budgets) > 1 else 'best.json'
+                best = [json.loads((folder / name).read_text()) for folder in folders]
+                row = dict(budget=str(budget), method=strategy)
+                row['ratios'] = [_tuple(item['pruning_ratios']) for item in best]
+                row['search'] = [item['score'] for item in best]
+                rows.append(row)
+        tunings = [[(ratios, seed) for ratios in row['ratios'] for seed in seeds] for row in rows]
+        self.parallel(self.tune, sorted(set(chain(*tunings))))
+        for row, runs in zip(rows, tunings, strict=True):
+            row['metrics'] = [self.tune(*run) for run in runs]  # read, by now
+            row['macs'] = [costs.cost(ratios, 'macs') for ratios in row['ratios']]
+        self.measure(rows)
+        return rows
+
+    def measure(self, rows: list[dict[str, Any]]) -> None:
+        """Measures all settings whole, side by side."""
+        settings = list(dict.fromkeys(ratios for row in rows for ratios in row['ratios']))
+        times = measure_whole(self.backbone, self.shape, settings, seconds=120)
+        measured = dict(zip(settings, times, strict=True))
+        dense = measured[rows[0]['ratios'][0]]
+        for row in rows:
+            row['latency'] = [measured[ratios] / dense for ratios in row['ratios']]
+
+
+def _tuple(ratios: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(stage) for stage in ratios)
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'
+
+
+def main() -> None:
+    """Prints and writes the table."""
+    args = parse_args()
+    preflight.check_work_dir(args.work_dir)
+    comparison = Comparison(args)
+    rows = comparison.rows()
+    write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))
+    lines = [
+        '| budget | method | box mAP | mask mAP | MACs | latency | score in the search |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for row in rows:
+        box, mask = (
+            spread([metrics[f'coco/{kind}_mAP'] for metrics in row['metrics']])
+            for kind in ('bbox', 'segm')
+        )
+        score = spread(row['search']) if 'search' in row else ''
+        lines.append(
+            f'| {row["budget"]} | {row["method"]} | {box} | {mask} | {spread(row["macs"])} | '
+            f'{spread(row["latency"])} | {score} |'
+        )
+    table = '\n'.join(lines)
+    write_atomically(comparison.folder / 'comparison.md', table + '\n')
+    print(table)
+
+
+if __name__ == '__main__':
+    run(main)
