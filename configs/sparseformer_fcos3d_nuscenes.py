@@ -25,6 +25,7 @@ model = dict(
         strides=[8, 16, 32, 64, 128],
     ),
 )
+custom_hooks = [dict(type='LossScaleHook')]  # for --amp
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, weight_decay=0.01),
     # A decayed RoI would drift to the image's corner.

@@ -22,5 +22,6 @@ model = dict(
         strides=[4, 8, 16, 32, 64],
     ),
 )
+custom_hooks = [dict(type='LossScaleHook')]
 # A decayed RoI would drift to the image's corner.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'token_rois': dict(decay_mult=0.0)}))

@@ -26,6 +26,7 @@ model = dict(
         strides=[8, 16, 32],
     ),
 )
+custom_hooks = [dict(type='LossScaleHook')]  # for --amp
 # A decayed RoI would drift to the image's corner.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'token_rois': dict(lr_mult=0.4, decay_mult=0.0)})

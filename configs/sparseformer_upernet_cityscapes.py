@@ -26,6 +26,7 @@ model = dict(
     decode_head=dict(in_channels=[channels] * 4),
     auxiliary_head=dict(in_channels=channels),
 )
+custom_hooks = [dict(type='LossScaleHook')]  # for --amp
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -36,4 +36,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'token_rois': dict(decay_mult=0.0)}),
     clip_grad=dict(max_norm=5.0),
 )
-custom_hooks = [dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL')]
+custom_hooks = [
+    dict(type='EMAHook', momentum=1e-4, priority='ABOVE_NORMAL'),
+    dict(type='LossScaleHook'),  # for --amp
+]

@@ -21,6 +21,7 @@ optim_wrapper = dict(
     ),
     clip_grad=dict(max_norm=5.0),
 )
+custom_hooks = [dict(type='LossScaleHook')]  # for --amp
 val_cfg = dict()
 test_cfg = dict()
 val_evaluator = dict(type='Accuracy', topk=1)

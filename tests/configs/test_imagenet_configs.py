@@ -65,3 +65,9 @@ def test_what_decays():
     assert decay['backbone.focusing.attn.qkv.weight'] == 0.05
     assert cfg.optim_wrapper.clip_grad.max_norm == 5
     assert cfg.custom_hooks[0].momentum == 1e-4
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('sparseformer_*.py')), ids=str)
+def test_every_sparse_former_is_told_the_loss_scale(path):
+    hooks = Config.fromfile(path).custom_hooks
+    assert sum(hook.type == 'LossScaleHook' for hook in hooks) == 1

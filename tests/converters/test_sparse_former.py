@@ -1,10 +1,4 @@
-"""The authors' checkpoints through the converter: their outputs, and what is refused.
-
-The reference outputs belong to weights that make the models chaotic: each look at the noise image
-makes a difference about eight times larger. Changing the weights by their last bit alone moves the
-outputs by 0.01 to 0.02, and so does the order in which another processor sums. What the files can
-tell is that the distance is that of rounding.
-"""
+"""The authors' checkpoints through the converter: their outputs, and what is refused."""
 
 import pytest
 import torch
@@ -12,58 +6,48 @@ import torch
 from sparse_mm.converters.sparse_former import convert_sparse_former
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
-from tests.models.backbones.reference import load_reference, relative_error
+from tests.models.backbones.reference import load_tame, relative_error
+
+TOOL = 'model_converters/sparseformer.py'
+MODELS = [
+    ('tame_sparseformer_t', SparseFormer, 'tiny'),
+    ('tame_sparseformer_t_wide', SparseFormer, 'tiny'),
+    ('tame_btsp_augreg_base', BootstrappedSparseFormer, 'augreg_base'),
+]
 
 
-def build(weights, **options):
-    name, converted = convert_sparse_former(weights)
-    head = {name: converted.pop(f'head.fc.{name}') for name in ('weight', 'bias')}
-    cls = {c.__name__: c for c in (SparseFormer, BootstrappedSparseFormer)}[name]
-    model = cls(**options).eval()
-    model.load_state_dict(converted)  # strict: every name and shape
-    return model, head
-
-
-def logits(model, head, image):
-    model.out_type = 'pooled'
-    (pooled,) = model(image)
-    return pooled @ head['weight'].T + head['bias']
-
-
-def rounding(model, run):
-    """How far a model's output moves when its weights change by their last bit."""
-    expected = run()
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.mul_(1 + 6e-8 * torch.randn_like(parameter))
-    return relative_error(run(), expected)
-
-
+@pytest.mark.parametrize(('name', 'cls', 'arch'), MODELS)
 @torch.no_grad()
-def test_the_authors_outputs(shared):
-    _, weights, image, outputs = load_reference(shared('reference/sparseformer_t.npz'))
-    model, head = build(weights, arch='tiny', out_type='tokens')
-    tokens, rois, _ = model(image)
-    distance = relative_error(tokens.transpose(0, 1), outputs['tokens'])
-    assert distance < 0.06
-    assert relative_error(rois.transpose(0, 1), outputs['rois']) < 3e-4
-    assert relative_error(logits(model, head, image), outputs['logits']) < 0.012
-    model.out_type = 'tokens'
-    assert distance < 3 * rounding(model, lambda: model(image)[0])
-
-
-@torch.no_grad()
-def test_the_authors_bootstrapped_outputs(shared):
-    _, weights, image, outputs = load_reference(shared('reference/btsp_augreg_base.npz'))
-    model, head = build(weights, arch='augreg_base')
-    distance = relative_error(logits(model, head, image), outputs['out'])
-    assert distance < 0.05
-    assert distance < 3 * rounding(model, lambda: logits(model, head, image))
+def test_the_authors_outputs(shared, call_tool, tmp_path, name, cls, arch):
+    weights, image, expected = load_tame(shared, name)
+    torch.save(dict(model=weights), tmp_path / 'theirs.pth')
+    assert f'arch={arch!r}' in call_tool(TOOL, 'theirs.pth', 'ours.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'ours.pth'))
+    model = cls(arch, out_type='tokens', init_cfg=start).eval()
+    model.init_weights()
+    state = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
+    if cls is SparseFormer:  # theirs are (N, B, C)
+        expected['tokens'] = expected['tokens'].transpose(0, 1)
+        expected['rois'] = expected['rois'].transpose(0, 1)
+    else:
+        expected['logits'] = expected.pop('out')
+        expected['tokens'] = expected['tokens'][:, 1:]  # without the class token
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-6)):
+        model.to(dtype)
+        found = dict(zip(('tokens', 'rois', 'features'), model(image.to(dtype)), strict=True))
+        model.out_type = 'pooled'
+        (pooled,) = model(image.to(dtype))
+        model.out_type = 'tokens'
+        head = [state[f'head.fc.{part}'].to(dtype) for part in ('weight', 'bias')]
+        found['logits'] = torch.nn.functional.linear(pooled, *head)
+        for key, value in expected.items():
+            assert found[key].dtype == dtype
+            assert relative_error(found[key].double(), value.double()) < tolerance, key
 
 
 @torch.no_grad()
 def test_both_namings_give_the_same_model(shared):
-    _, weights, _, _ = load_reference(shared('reference/sparseformer_t.npz'))
+    weights, _, _ = load_tame(shared, 'tame_sparseformer_t')
     library = {}
     for name, value in weights.items():
         for old, new in (
@@ -89,7 +73,7 @@ def test_both_namings_give_the_same_model(shared):
 def test_what_is_no_sparse_former_is_refused(shared):
     with pytest.raises(BadInputError, match=r'unknown are backbone.norm.weight; it lacks the tok'):
         convert_sparse_former({'backbone.norm.weight': torch.zeros(1)})
-    _, weights, _, _ = load_reference(shared('reference/sparseformer_t.npz'))
+    weights, _, _ = load_tame(shared, 'tame_sparseformer_t')
     weights['layers.2.pe_transition.0.weight'] = torch.zeros(1)
     with pytest.raises(BadInputError, match=r'unknown are layers.2.pe_transition.0.weight'):
         convert_sparse_former(weights)

@@ -1,19 +1,23 @@
 """tools/model_converters/sparseformer.py: forms of checkpoints, and nothing written if wrong."""
 
+import runpy
+
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from sparse_mm.converters.sparse_former import convert_sparse_former
+from sparse_mm.errors import BadInputError
 from tests.conftest import ROOT
-from tests.models.backbones.reference import load_reference
+from tests.models.backbones.reference import load_tame
 
 TOOL = 'model_converters/sparseformer.py'
 
 
 @pytest.fixture
 def weights(shared):
-    return load_reference(shared('reference/sparseformer_t.npz'))[1]
+    return load_tame(shared, 'tame_sparseformer_t')[0]
 
 
 def test_the_training_codes_checkpoint(weights, call_tool, tmp_path):
@@ -45,3 +49,48 @@ def test_refusals(weights, refusal, tmp_path):
     assert 'not a SparseFormer checkpoint' in refusal(TOOL, 'foreign.pth', 'ours.pth')
     assert "'none.pth' does not exist" in refusal(TOOL, 'none.pth', 'ours.pth')
     assert not (tmp_path / 'ours.pth').exists()
+
+
+# What a large model has in the place of a base model's sizes.
+LARGE = {384: 512, 1152: 1536, 1536: 2048, 768: 1024, 2304: 3072, 3072: 4096}
+
+
+@pytest.fixture(scope='module')
+def fits(shared):
+    """Which arch the tool finds for a bootstrapped checkpoint by the authors' names."""
+    base = load_tame(shared, 'tame_btsp_augreg_base')[0]
+    check = runpy.run_path(str(ROOT / 'tools' / TOOL))['check_arch']
+
+    def find(large=False, tokens=48, without=(), arch=None):
+        shapes = {}
+        for name, value in base.items():
+            shape = [LARGE.get(size, size) if large else size for size in value.shape]
+            if name == 'initial_roi.weight':
+                shape = [tokens, 4]
+            shapes[name] = shape
+            if large and name.startswith('layers.3.'):  # 16 blocks instead of 8
+                shapes |= {name.replace('.3.', f'.{i}.', 1): shape for i in range(11, 19)}
+        weights = {
+            name: torch.empty(shape, device='meta')
+            for name, shape in shapes.items()
+            if name not in without
+        }
+        return check(convert_sparse_former(weights), 'theirs.pth', arch)
+
+    return find
+
+
+def test_bootstrapped_models_are_told_apart(fits):
+    no_bias, no_head = ('proj.bias',), ('proj.weight', 'proj.bias')
+    assert fits() == 'augreg_base'
+    assert fits(without=no_bias) == 'clip_base'  # the same shapes
+    assert fits(large=True) == 'augreg_large'
+    assert fits(large=True, tokens=63, without=no_bias) == 'clip_large'
+    assert fits(large=True, tokens=63, without=no_head) == 'clip_large'
+    with pytest.raises(BadInputError, match=r'fits augreg_base and clip_base.*with --arch'):
+        fits(without=no_head)
+    assert fits(without=no_head, arch='clip_base') == 'clip_base'
+    with pytest.raises(BadInputError, match=r'is no clip_large; it fits augreg_base or clip_base'):
+        fits(without=no_head, arch='clip_large')
+    with pytest.raises(BadInputError, match=r'fits none of.*most like augreg_large'):
+        fits(large=True, tokens=50)

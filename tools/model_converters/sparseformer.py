@@ -20,12 +20,9 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
 from sparse_mm.models.backbones import bootstrapped_sparse_former, sparse_former
 
-FAMILIES: dict[str, tuple[Any, list[str]]] = {
-    'SparseFormer': (SparseFormer, list(sparse_former.ARCHS)),
-    'BootstrappedSparseFormer': (
-        BootstrappedSparseFormer,
-        list(bootstrapped_sparse_former.ARCHS),
-    ),
+FAMILIES: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
+    'SparseFormer': (SparseFormer, sparse_former.ARCHS),
+    'BootstrappedSparseFormer': (BootstrappedSparseFormer, bootstrapped_sparse_former.ARCHS),
 }
 
 
@@ -36,6 +33,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
         '--raw', action='store_true', help='take the weights themselves, not their average (EMA)'
+    )
+    parser.add_argument(
+        '--arch', help='arch of a checkpoint without a classifier, where several have its shapes'
     )
     return parser.parse_args()
 
@@ -49,29 +49,50 @@ def choose_weights(checkpoint: Mapping[str, Any], path: str, raw: bool) -> dict[
     return weights_of(checkpoint, path)
 
 
-def check_arch(converted: Converted, path: str) -> str:
-    """Finds the arch that the weights fit, by their shapes.
+def check_arch(converted: Converted, path: str, given: str | None = None) -> str:
+    """Finds the arch that the weights fit, by their shapes and their classifier.
+
+    Args:
+        converted: The weights by our names.
+        path: Their file, for messages.
+        given: What the user says it is.
 
     Raises:
-        BadInputError: None does; the message names the nearest and what differs.
+        BadInputError: None fits, or another one than the given; or several do, and the weights
+            have no classifier to tell them apart by.
     """
     backbone = {n: value for n, value in converted.weights.items() if not n.startswith('head.')}
     family, archs = FAMILIES[converted.backbone]
     differences = {}
+    fits = []
     for arch in archs:
         with torch.device('meta'):
             own = family(arch).state_dict()
         wrong = mismatches(backbone, own)
         wrong += [f'{name} is missing' for name in own if name not in backbone]
         wrong += [f'{name} is unknown' for name in backbone if name not in own]
-        if not wrong:
-            return arch
-        differences[arch] = wrong
-    nearest = min(differences, key=lambda arch: len(differences[arch]))
-    raise BadInputError(
-        f'{path!r} fits none of {", ".join(archs)}; it looks most like {nearest}, but '
-        f'{differences[nearest][0]} ({len(differences[nearest])} differences).'
-    )
+        if wrong:
+            differences[arch] = wrong
+        else:
+            fits.append(arch)
+    if not fits:
+        nearest = min(differences, key=lambda arch: len(differences[arch]))
+        raise BadInputError(
+            f'{path!r} fits none of {", ".join(archs)}; it looks most like {nearest}, but '
+            f'{differences[nearest][0]} ({len(differences[nearest])} differences).'
+        )
+    if len(fits) > 1 and 'head.fc.weight' in converted.weights:
+        # CLIP's models, the ones with QuickGELU, end in a projection without a bias.
+        activation = 'gelu' if 'head.fc.bias' in converted.weights else 'quick_gelu'
+        fits = [arch for arch in fits if archs[arch]['activation'] == activation]
+    if given is not None and given not in fits:
+        raise BadInputError(f'{path!r} is no {given}; it fits {" or ".join(fits)}.')
+    if given is None and len(fits) > 1:
+        raise BadInputError(
+            f'{path!r} fits {" and ".join(fits)}, which only differ in an activation, and has no '
+            'classifier to tell them apart by; say which it is with --arch.'
+        )
+    return given or fits[0]
 
 
 def main() -> None:
@@ -83,7 +104,7 @@ def main() -> None:
     preflight.check_work_dir(str(destination.parent))
     weights = choose_weights(read_checkpoint(args.src), args.src, args.raw)
     converted = convert_sparse_former(weights)
-    arch = check_arch(converted, args.src)
+    arch = check_arch(converted, args.src, args.arch)
     state = {
         name if name.startswith('head.') else f'backbone.{name}': value.clone()
         for name, value in converted.weights.items()

@@ -1,6 +1,13 @@
 from sparse_mm.engine.hooks.check_data_hook import CheckDataHook
+from sparse_mm.engine.hooks.loss_scale_hook import LossScaleHook
 from sparse_mm.engine.hooks.sparsity_adaptation_hook import SparsityAdaptationHook
 from sparse_mm.engine.hooks.sparsity_search_hook import SparsitySearchHook
 from sparse_mm.engine.hooks.step_seed_hook import StepSeedHook
 
-__all__ = ['CheckDataHook', 'SparsityAdaptationHook', 'SparsitySearchHook', 'StepSeedHook']
+__all__ = [
+    'CheckDataHook',
+    'LossScaleHook',
+    'SparsityAdaptationHook',
+    'SparsitySearchHook',
+    'StepSeedHook',
+]

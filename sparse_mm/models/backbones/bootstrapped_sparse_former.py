@@ -21,6 +21,7 @@ from sparse_mm.models.backbones.sparse_former_unit import (
 )
 from sparse_mm.models.layers.adaptive_mixing import AdaptiveMixing
 from sparse_mm.models.layers.image_features import EarlyConvolution, check_image_size
+from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     encode_rois,
@@ -93,7 +94,6 @@ class Look(nn.Module):
             hidden_dim=128,
             bias=False,
             epsilon=EPSILON,
-            linear=nn.Linear,  # the more exact one, as in the whole model
         )
         self.position_norm = nn.LayerNorm(dim, eps=EPSILON)
         self.position = nn.Linear(dim, dim)
@@ -250,15 +250,16 @@ class BootstrappedSparseFormer(BaseModule):
 
         Returns:
             With ``out_type='pooled'`` one ``(B, C)``. With ``'tokens'`` the tokens ``(B, N, C)``,
-            normalised; their RoIs ``(B, N, 4)``; and the feature map ``(B, C', H/4, W/4)``.
+            normalised; their RoIs ``(B, N, 4)``, never in half precision; and the feature map
+            ``(B, C', H/4, W/4)``.
 
         Raises:
             BadInputError: The images are smaller than the stride of the feature map.
         """
         check_image_size(images, self.stem.stride)
-        batch = len(images)
+        batch = images.shape[0]
         features = self.stem(images)  # (B, C', H/4, W/4)
-        rois = self.token_rois.repeat(batch, 1, 1)  # (B, N, 4)
+        rois = at_least_float32(self.token_rois).repeat(batch, 1, 1)  # (B, N, 4)
         tokens = self.token_embedding.repeat(batch, rois.shape[1], 1)  # (B, N, narrow)
         tokens, rois = self.focusing(tokens, rois, features)
         tokens = self.transition(tokens)  # (B, N, wide)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
@@ -18,7 +19,8 @@ from sparse_mm.models.backbones.sparse_former_unit import (
 )
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.image_features import IMAGE_FEATURES, check_image_size
-from sparse_mm.models.layers.linear import Linear
+from sparse_mm.models.layers.loss_scale import is_float16_autocast
+from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import grid_cells, grid_rois
 from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
 
@@ -64,6 +66,13 @@ class SparseFormer(BaseModule):
             pass. Defaults to False.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
             to None.
+
+    Attributes:
+        loss_scale: What the loss is multiplied by in mixed precision, a tensor of no dimension, or
+            None. The gradient of the sampling points is clamped (section 3.2), and the bound must
+            grow with the scale. :class:`~sparse_mm.engine.hooks.LossScaleHook` sets it; a training
+            loop of your own does before each iteration, without a wait for the device:
+            ``backbone.loss_scale = scaler.scale(torch.ones((), device=images.device))``.
 
     Raises:
         BadInputError: A name is unknown, a number is below 1, or a width is not divisible by the
@@ -130,13 +139,15 @@ class SparseFormer(BaseModule):
             self.focusing = SparseFormerUnit(
                 narrow, drop_path_rates=rates[:focusing_repeats], looks=True, **unit
             )
-            self.transition = nn.Sequential(Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
+            self.transition = nn.Sequential(nn.Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
         self.cortex = nn.ModuleList(
             SparseFormerUnit(wide, drop_path_rates=[rate], looks=i == 0, **unit)
             for i, rate in enumerate(rates[focusing_repeats:])
         )
         self.norm = nn.LayerNorm(wide, eps=1e-6)
         self.num_features = wide
+        self.loss_scale: Tensor | None = None
+        self._warned = False
 
     def init_weights(self) -> None:
         """Starts from the checkpoint of ``init_cfg``, or from scratch as the paper does."""
@@ -173,25 +184,40 @@ class SparseFormer(BaseModule):
 
         Returns:
             With ``out_type='pooled'`` one ``(B, C)``. With ``'tokens'`` the tokens ``(B, N, C)``,
-            normalised; their RoIs ``(B, N, 4)`` as (x1, y1, x2, y2) in [0, 1] of the image; and the
-            feature map ``(B, C', H', W')`` that they were read from.
+            normalised; their RoIs ``(B, N, 4)`` as (x1, y1, x2, y2) in [0, 1] of the image, never
+            in half precision; and the feature map ``(B, C', H', W')`` that they were read from.
 
         Raises:
             BadInputError: The images are smaller than the stride of the feature map.
         """
         check_image_size(images, self.stem.stride)
         features = self.stem(images)  # (B, C', H', W')
-        tokens, rois = (
-            start.repeat(len(images), 1, 1) for start in (self.token_embedding, self.token_rois)
-        )  # (B, N, narrow), (B, N, 4)
+        batch = images.shape[0]
+        tokens = self.token_embedding.repeat(batch, 1, 1)  # (B, N, narrow)
+        rois = at_least_float32(self.token_rois).repeat(batch, 1, 1)  # (B, N, 4)
         if self.focusing is not None and self.transition is not None:
-            tokens, rois = self.focusing(tokens, rois, features)
+            tokens, rois = self.focusing(tokens, rois, features, self.loss_scale)
             tokens = self.transition(tokens)  # (B, N, wide)
         for unit in self.cortex:
-            tokens, rois = unit(tokens, rois, features)
+            tokens, rois = unit(tokens, rois, features, self.loss_scale)
+        self._warn_without_loss_scale(tokens)
         if self.out_type == 'pooled':
             return (self.norm(tokens.mean(dim=1)),)
         return self.norm(tokens), rois, features
+
+    def _warn_without_loss_scale(self, tokens: Tensor) -> None:
+        """Says once that the gradients of mixed precision may be clamped too tightly."""
+        if torch.compiler.is_compiling() or self._warned or not self.training:
+            return
+        needed = tokens.requires_grad and is_float16_autocast(tokens.device.type)
+        if needed and self.loss_scale is None:
+            self._warned = True
+            MMLogger.get_current_instance().warning(
+                'SparseFormer trains in float16 and was not told the loss scale: with a GradScaler '
+                "its sampling points' gradients are clamped too tightly. Add "
+                "dict(type='LossScaleHook') to the config's custom_hooks; in a training loop of "
+                'your own, set loss_scale of the backbone.'
+            )
 
 
 def _read_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
-from sparse_mm.models.layers.linear import Linear
+from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     grid_offsets,
@@ -23,8 +23,8 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
     """Stochastic depth: drops ``(B, N, C)`` for whole images, and scales the others up."""
     if not training or rate == 0:
         return x
-    kept = torch.rand(len(x), 1, 1, device=x.device) >= rate
-    return x * (kept / (1 - rate)).to(x.dtype)
+    kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= rate
+    return x * (kept.to(x.dtype) / (1 - rate))
 
 
 def rising_rates(last: float, count: int) -> list[float]:
@@ -56,14 +56,14 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(B, N, dim)`` -> ``(B, N, dim)``."""
         batch, count, dim = tokens.shape
         qkv = self.qkv(tokens).view(batch, count, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, dim / heads) each
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, heads, N, dim / heads) each
         x = F.scaled_dot_product_attention(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
 
@@ -88,7 +88,6 @@ class PointSampler(nn.Module):
         super().__init__()
         self.spread_epsilon = spread_epsilon
         self.offset_norm = nn.LayerNorm(dim, eps=norm_epsilon)
-        # Not of layers/linear.py: coordinates deserve the more exact product, a small one.
         self.offset = nn.Linear(dim, 2 * num_points, bias=False)
         self.offset_bias = nn.Parameter(grid_offsets(num_points))
 
@@ -99,7 +98,8 @@ class PointSampler(nn.Module):
     def forward(self, tokens: Tensor, rois: Tensor) -> Tensor:
         """``(B, N, dim)`` tokens with ``(B, N, 4)`` RoIs -> ``(B, N, P, 2)`` points."""
         offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, 2))
-        return sampling_points(rois, offsets.float() + self.offset_bias, self.spread_epsilon)
+        offsets = at_least_float32(offsets) + self.offset_bias
+        return sampling_points(rois, offsets, self.spread_epsilon)
 
 
 class RoISampler(PointSampler):
@@ -158,15 +158,18 @@ class SparseFormerUnit(nn.Module):
         self.mixing = DECODERS[decoding](dim, channels, num_points) if looks else None
         hidden = int(mlp_ratio * dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.ffn = nn.Sequential(Linear(dim, hidden), nn.GELU(), Linear(hidden, dim))
+        self.ffn = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, tokens: Tensor, rois: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, rois: Tensor, features: Tensor, loss_scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Runs the unit.
 
         Args:
             tokens: ``(B, N, dim)``.
             rois: ``(B, N, 4)``.
             features: ``(B, C, H, W)`` of the image.
+            loss_scale: See :func:`~sparse_mm.models.layers.rois.sample_features`.
 
         Returns:
             The tokens and RoIs.
@@ -174,14 +177,19 @@ class SparseFormerUnit(nn.Module):
         for rate in self.drop_path_rates:
             if self.with_cp and torch.is_grad_enabled():
                 tokens, rois = checkpoint(
-                    self._run, tokens, rois, features, rate, use_reentrant=False
+                    self._run, tokens, rois, features, loss_scale, rate, use_reentrant=False
                 )
             else:
-                tokens, rois = self._run(tokens, rois, features, rate)
+                tokens, rois = self._run(tokens, rois, features, loss_scale, rate)
         return tokens, rois
 
     def _run(
-        self, tokens: Tensor, rois: Tensor, features: Tensor, rate: float
+        self,
+        tokens: Tensor,
+        rois: Tensor,
+        features: Tensor,
+        loss_scale: Tensor | None,
+        rate: float,
     ) -> tuple[Tensor, Tensor]:
         def drop(x: Tensor) -> Tensor:
             return drop_path(x, rate, self.training)
@@ -190,6 +198,7 @@ class SparseFormerUnit(nn.Module):
         if self.sampler is not None and self.mixing is not None:
             deltas = self.sampler.adjust(self.sampler.adjust_norm(tokens))
             rois = adjust_rois(rois, drop(deltas))
-            sampled = sample_features(features, self.sampler(tokens, rois))  # (B, N, P, C)
+            points = self.sampler(tokens, rois)  # (B, N, P, 2)
+            sampled = sample_features(features, points, loss_scale=loss_scale)  # (B, N, P, C)
             tokens = tokens + drop(self.mixing(sampled, tokens))
         return tokens + drop(self.ffn(self.norm2(tokens))), rois

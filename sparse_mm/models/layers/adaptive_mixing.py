@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear
-
 
 class AdaptiveMixing(nn.Module):
     """Mixes channels, then points, by weights that each token generates (equation 5).
@@ -24,7 +22,6 @@ class AdaptiveMixing(nn.Module):
         bias: Whether both mixings have a learnt bias; without it, as in the bootstrapped models,
             there is no activation between them either.
         epsilon: Of the normalisation.
-        linear: Class of the linear layers.
     """
 
     def __init__(
@@ -36,7 +33,6 @@ class AdaptiveMixing(nn.Module):
         hidden_dim: int | None = None,
         bias: bool = True,
         epsilon: float = 1e-6,
-        linear: type[nn.Linear] = Linear,
     ) -> None:
         super().__init__()
         out_points = num_points if out_points is None else out_points
@@ -45,11 +41,11 @@ class AdaptiveMixing(nn.Module):
         sizes = [rows * columns for rows, columns in self.shapes]
         self.sizes = sizes
         self.norm = nn.LayerNorm(dim, eps=epsilon)
-        self.reduce = linear(dim, hidden_dim)
-        self.generate = linear(hidden_dim, sum(sizes))
+        self.reduce = nn.Linear(dim, hidden_dim)
+        self.generate = nn.Linear(hidden_dim, sum(sizes))
         self.channel_bias = nn.Parameter(torch.zeros(channels)) if bias else None
         self.point_bias = nn.Parameter(torch.zeros(out_points)) if bias else None
-        self.project = linear(out_points * channels, dim)
+        self.project = nn.Linear(out_points * channels, dim)
 
     def init_weights(self) -> None:
         """Starts as a static mixing: the generator's weight is 0, its bias Xavier."""
@@ -96,9 +92,9 @@ class StaticMixing(nn.Module):
 
     def __init__(self, dim: int, channels: int, num_points: int) -> None:
         super().__init__()
-        self.mix_channels = Linear(channels, channels)
-        self.mix_points = Linear(num_points, num_points)
-        self.project = Linear(num_points * channels, dim)
+        self.mix_channels = nn.Linear(channels, channels)
+        self.mix_points = nn.Linear(num_points, num_points)
+        self.project = nn.Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
         """Starts where adaptive mixing starts."""
@@ -123,7 +119,7 @@ class LinearDecoding(nn.Module):
 
     def __init__(self, dim: int, channels: int, num_points: int) -> None:
         super().__init__()
-        self.project = Linear(num_points * channels, dim)
+        self.project = nn.Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
         """Nothing beyond what all linear layers get."""

@@ -7,19 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.layers.precision import at_least_float32
 
 EPSILON = 1e-7
 
 
 def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILON) -> Tensor:
-    """Normalises ``(B, C, H, W)`` over its channels, in float32, without learnt scale or shift.
+    """Normalises ``(B, C, H, W)`` over its channels, without learnt scale or shift.
+
+    It is computed in float32 at least, and so is what it gives.
 
     Args:
         x: The map.
         unbiased: Whether the variance divides by one less than the channels.
         epsilon: Added to the variance.
     """
-    variance, mean = torch.var_mean(x.float(), dim=1, unbiased=unbiased, keepdim=True)
+    x = at_least_float32(x)
+    variance, mean = torch.var_mean(x, dim=1, unbiased=unbiased, keepdim=True)
     return (x - mean) / (variance + epsilon).sqrt()
 
 
@@ -70,9 +74,8 @@ class EarlyConvolution(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
-        images = channels_together(images)
         x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
-        return normalise_channels(x, self.unbiased, self.epsilon)
+        return normalise_channels(x, self.unbiased, self.epsilon).to(images.dtype)
 
 
 class PatchFeatures(nn.Module):
@@ -95,7 +98,7 @@ class PatchFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 8, W / 8)``."""
-        return normalise_channels(self.conv(images))
+        return normalise_channels(self.conv(images)).to(images.dtype)
 
 
 class RGBFeatures(nn.Module):
@@ -175,9 +178,8 @@ class ResNetC2(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` -> ``(B, channels, H / 4, W / 4)``."""
-        images = channels_together(images)
         x = F.max_pool2d(F.relu(self.conv(images)), kernel_size=3, stride=2, padding=1)
-        return normalise_channels(self.project(self.blocks(x)))
+        return normalise_channels(self.project(self.blocks(x))).to(images.dtype)
 
 
 IMAGE_FEATURES: dict[str, Callable[..., nn.Module]] = dict(

@@ -6,15 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear
+from sparse_mm.models.layers.precision import at_least_float32
 
 SMALLEST = 1 / 128  # of the image: a smaller RoI counts as one of this side
 
 
-def place_centres(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def place_centres(
+    height: int,
+    width: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """The centres of a map's places, relative to the image: ``(height * width, 2)``, (x, y)."""
-    y = (torch.arange(height, device=device) + 0.5) / height
-    x = (torch.arange(width, device=device) + 0.5) / width
+    y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
+    x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
     return torch.stack(torch.meshgrid(x, y, indexing='xy'), dim=-1).flatten(0, 1)
 
 
@@ -30,8 +35,8 @@ class RoIAttention(nn.Module):
 
     Both ``u`` and ``|u|²`` are polynomials of the place's coordinates, so geometry becomes a few
     more channels of queries, keys and values: the whole is plain attention, at a cost linear in
-    tokens × places, and the geometry of a pair is never computed by itself. It runs in float32, for
-    the polynomials cancel.
+    tokens × places, and the geometry of a pair is never computed by itself. It runs in float32 at
+    least, for the polynomials cancel.
 
     Args:
         token_dim: Channels of a token.
@@ -43,12 +48,12 @@ class RoIAttention(nn.Module):
     def __init__(self, token_dim: int, place_dim: int, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query = Linear(place_dim, dim)
-        self.key = Linear(token_dim, dim)
-        self.value = Linear(token_dim, 3 * dim)
-        self.importance = Linear(token_dim, num_heads)
-        self.sharpness = Linear(token_dim, num_heads)
-        self.proj = Linear(dim, dim)
+        self.query = nn.Linear(place_dim, dim)
+        self.key = nn.Linear(token_dim, dim)
+        self.value = nn.Linear(token_dim, 3 * dim)
+        self.importance = nn.Linear(token_dim, num_heads)
+        self.sharpness = nn.Linear(token_dim, num_heads)
+        self.proj = nn.Linear(dim, dim)
 
     def init_weights(self) -> None:
         """Starts with attention by geometry, well above the silent rival inside a RoI."""
@@ -68,6 +73,7 @@ class RoIAttention(nn.Module):
             The answers, ``(B, H, W, dim)``.
         """
         height, width = places.shape[1:3]
+        rois = at_least_float32(rois)
         query = self._heads(self.query(places).flatten(1, 2))  # (B, heads, P, d)
         key = self._heads(self.key(tokens))  # (B, heads, N, d)
         values = self._heads(self.value(tokens)).chunk(3, dim=-1)  # (B, heads, N, d) each
@@ -77,13 +83,13 @@ class RoIAttention(nn.Module):
         known = torch.amp.is_autocast_available(device)  # not on the meta device
         with torch.autocast(device, enabled=False) if known else nullcontext():
             answers = self._attend(
-                query.float() * query.shape[-1] ** -0.5,
-                key.float(),
-                [value.float() for value in values],
-                importance.float(),
-                sharpness.float(),
-                rois.float(),
-                place_centres(height, width, rois.device),
+                at_least_float32(query) * query.shape[-1] ** -0.5,
+                at_least_float32(key),
+                [at_least_float32(value) for value in values],
+                at_least_float32(importance),
+                at_least_float32(sharpness),
+                rois,
+                place_centres(height, width, rois.device, rois.dtype),
             )  # (B, heads, P, d)
         answers = answers.to(query.dtype).transpose(1, 2).flatten(2)  # (B, P, dim)
         return self.proj(answers).unflatten(1, (height, width))

@@ -3,8 +3,8 @@
 The geometry of SparseFormer (Gao et al., ICLR 2024, section 3.2) in pure functions. A RoI is a box
 in relative coordinates, [0, 1] over the image, as ``(lower corner, upper corner)``: in an image
 ``(x1, y1, x2, y2)``, in a clip ``(x1, y1, t1, x2, y2, t2)``; all functions but the sampling work in
-any number of dimensions ``D``. Everything here is computed in float32, whatever autocast says:
-half precision has too few digits for coordinates.
+any number of dimensions ``D``. Coordinates are float32, whatever autocast says and whatever dtype
+the model has: half precision has too few digits for them. Only float64 stays float64.
 """
 
 import math
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_mm.models.layers.loss_scale import clamp_gradient
+from sparse_mm.models.layers.precision import at_least_float32
 
 FAR = 1e4
 
@@ -58,10 +59,10 @@ def adjust_rois(rois: Tensor, deltas: Tensor) -> Tensor:
         deltas: ``(..., 2D)``: centre shifts in units of the box's size, then logarithms of growth.
 
     Returns:
-        The new boxes, float32.
+        The new boxes, float32 (float64 for float64).
     """
-    low, high = rois.float().chunk(2, dim=-1)
-    shift, growth = deltas.float().chunk(2, dim=-1)
+    low, high = at_least_float32(rois).chunk(2, dim=-1)
+    shift, growth = at_least_float32(deltas).chunk(2, dim=-1)
     size = (high - low).abs()
     centre = (low + high) / 2 + shift * size
     half = size * growth.clamp(-20, 20).exp() / 2
@@ -81,9 +82,9 @@ def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Ten
         epsilon: Added to the standard deviation.
 
     Returns:
-        ``(B, N, P, D)`` in the boxes' coordinates, float32.
+        ``(B, N, P, D)`` in the boxes' coordinates, float32 (float64 for float64).
     """
-    rois, offsets = rois.float(), offsets.float()
+    rois, offsets = at_least_float32(rois), at_least_float32(offsets)
     low, high = rois.unsqueeze(2).chunk(2, dim=-1)  # (B, N, 1, D) each
     centred = offsets - offsets.mean(2, keepdim=True)
     if offsets.shape[2] > 1:  # a single point lies at the centre
@@ -92,29 +93,33 @@ def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Ten
 
 
 def sample_features(
-    features: Tensor, points: Tensor, padding: str = 'zeros', clamp: bool = True
+    features: Tensor,
+    points: Tensor,
+    padding: str = 'zeros',
+    clamp: bool = True,
+    loss_scale: Tensor | None = None,
 ) -> Tensor:
     """Reads a feature map at points, bilinearly.
 
     The gradient of the coordinates is clamped to one over the map's height, since a bilinear
-    sample knows its surroundings no further than a pixel (SparseFormer, section 3.2); the clamp
-    knows the loss scale of mixed precision by itself.
+    sample knows its surroundings no further than a pixel (SparseFormer, section 3.2).
 
     Args:
         features: ``(B, C, H, W)``.
-        points: ``(B, N, P, 2)``, (x, y) in [0, 1].
+        points: ``(B, N, P, 2)``, (x, y) in [0, 1], float32 or float64.
         padding: What lies outside: ``'zeros'`` or ``'border'``.
         clamp: Whether to clamp the gradient of the coordinates.
+        loss_scale: What mixed precision multiplies the loss by, and so the bound; None for 1.
 
     Returns:
-        ``(B, N, P, C)``, float32.
+        ``(B, N, P, C)`` in the features' dtype, computed in float32 at least.
     """
     if clamp:
-        points = clamp_gradient(points, 1 / features.shape[-2])
+        points = clamp_gradient(points, 1 / features.shape[-2], loss_scale)
     sampled = F.grid_sample(
-        features.float(), points * 2 - 1, padding_mode=padding, align_corners=False
+        features.to(points.dtype), points * 2 - 1, padding_mode=padding, align_corners=False
     )  # (B, C, N, P)
-    return sampled.permute(0, 2, 3, 1)
+    return sampled.to(features.dtype).permute(0, 2, 3, 1)
 
 
 def encode_rois(rois: Tensor, dim: int, max_frequency: float = 128.0) -> Tensor:
@@ -126,10 +131,13 @@ def encode_rois(rois: Tensor, dim: int, max_frequency: float = 128.0) -> Tensor:
         max_frequency: Half periods over the image of the finest wave; the coarsest has one.
 
     Returns:
-        ``(B, N, C)``, float32, without a gradient.
+        ``(B, N, C)``, float32 (float64 for float64), without a gradient.
     """
     with torch.no_grad():
+        rois = at_least_float32(rois)
         count = dim // rois.shape[-1]
-        exponents = torch.linspace(0, math.log(max_frequency), count, device=rois.device)
-        angles = rois.float().unsqueeze(-1) * math.pi * exponents.exp()  # (B, N, 2D, count)
+        exponents = torch.linspace(
+            0, math.log(max_frequency), count, dtype=rois.dtype, device=rois.device
+        )
+        angles = rois.unsqueeze(-1) * math.pi * exponents.exp()  # (B, N, 2D, count)
         return torch.cat([angles[..., 0::2].sin(), angles[..., 1::2].cos()], dim=-1).flatten(2)

@@ -1,6 +1,8 @@
 """The formula weights and images behind the authors' reference outputs."""
 
 import json
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,20 @@ def load_reference(path: Path) -> tuple[dict, dict[str, Tensor], Tensor, dict[st
         elif name != 'meta':
             outputs[name] = torch.from_numpy(arrays[name])
     return meta, state, torch.from_numpy(image.astype(np.float32)), outputs
+
+
+def load_tame(
+    shared: Callable[[str], Path], name: str
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    """Gives the weights, the image and the float64 outputs of a reference under which rounding
+    stays rounding."""
+    recipe = runpy.run_path(str(shared('reference/tame.py')))
+    arrays = np.load(shared(f'reference/{name}.npz'))
+    meta = json.loads(str(arrays['meta']))
+    state = recipe['tame_state'](meta['shapes'], meta['seed'])
+    image = torch.from_numpy(recipe['tame_image'](meta['shape'], meta['seed']))
+    outputs = {key: torch.from_numpy(arrays[key]) for key in arrays.files if key != 'meta'}
+    return {key: torch.from_numpy(value) for key, value in state.items()}, image, outputs
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -5,6 +5,7 @@ import torch
 
 from sparse_mm.models.layers.rois import (
     adjust_rois,
+    encode_rois,
     grid_cells,
     grid_offsets,
     grid_rois,
@@ -78,8 +79,10 @@ def coordinate_gradient(scale, dtype=None):
     features = torch.randn(1, 4, 16, 16)
     points = torch.rand(1, 2, 9, 2).requires_grad_()
     scaler = torch.amp.GradScaler('cpu', init_scale=scale, enabled=scale != 1)
+    handed_over = scaler.scale(torch.ones(()))
     with torch.autocast('cpu', dtype=dtype or torch.bfloat16, enabled=dtype is not None):
-        loss = sample_features(features, points).square().mean() * 2
+        sampled = sample_features(features, points, loss_scale=handed_over)
+        loss = sampled.square().mean() * 2
     scaler.scale(loss).backward()
     return points.grad / scaler.get_scale()
 
@@ -88,7 +91,7 @@ def test_the_clamp_knows_the_loss_scale():
     plain = coordinate_gradient(1)
     assert plain.abs().max() == 1 / 16  # it does clamp
     assert (plain.abs() < 1 / 16).any()
-    for scale in (1, 2**8, 2**16):
+    for scale in (1, 1024, 65536):
         for dtype in (None, torch.float16, torch.bfloat16):
             torch.testing.assert_close(coordinate_gradient(scale, dtype), plain)
 
@@ -97,14 +100,40 @@ def test_the_clamp_in_a_compiled_graph():
     points = torch.rand(1, 2, 9, 2)
     features = torch.randn(1, 4, 16, 16) * 100
 
-    def loss(points):
-        return sample_features(features, points).square().sum()
+    def loss(points, scale):
+        return sample_features(features, points, loss_scale=scale).square().sum()
 
     compiled = torch.compile(loss, fullgraph=True, backend='aot_eager')
-    gradients = []
-    for function in (loss, compiled):
-        own = points.clone().requires_grad_()
-        function(own).backward()
-        gradients.append(own.grad)
-    torch.testing.assert_close(*gradients)
-    assert gradients[0].abs().max() == 1 / 16
+    for scale in (None, torch.tensor(2.0), torch.tensor(4.0)):
+        gradients = []
+        for function in (loss, compiled):
+            own = points.clone().requires_grad_()
+            function(own, scale).backward()
+            gradients.append(own.grad)
+        torch.testing.assert_close(*gradients)
+        assert gradients[0].abs().max() == (1 if scale is None else scale) / 16
+
+
+def test_gradients_in_float64():
+    """Where the clamp does not bind, they are those of the function."""
+    rois = grid_rois(2, 0.4).double()[None] + 0.013
+    offsets = torch.randn(1, 2, 5, 2, dtype=torch.float64)
+    features = torch.randn(1, 3, 4, 6, dtype=torch.float64) / 100
+
+    def look(rois, offsets, features, deltas):
+        moved = adjust_rois(rois, deltas)
+        return sample_features(features, sampling_points(moved, offsets))
+
+    deltas = torch.randn(1, 2, 4, dtype=torch.float64) / 10
+    inputs = [x.requires_grad_() for x in (rois, offsets, features, deltas)]
+    assert look(*inputs).dtype == torch.float64
+    assert torch.autograd.gradcheck(look, inputs)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_coordinates_single(dtype):
+    rois, offsets = grid_rois(9).to(dtype), torch.randn(1, 9, 4, 2, dtype=dtype)
+    moved = adjust_rois(rois, torch.zeros(9, 4, dtype=dtype))
+    points = sampling_points(moved[None], offsets)
+    assert moved.dtype == points.dtype == encode_rois(rois[None], 16).dtype == torch.float32
+    assert sample_features(torch.randn(1, 3, 8, 8, dtype=dtype), points).dtype == dtype
