@@ -1,45 +1,25 @@
 """Reading checkpoints: safely, and with one clear sentence where that cannot be done.
 
-torch unpickles with ``weights_only=True``: only tensors, plain containers and classes that were
-declared safe. What MMEngine itself puts into a checkpoint is declared here, so that ``--resume``
-works; nothing else is.
+torch unpickles with ``weights_only=True``: only tensors, plain containers and what
+:mod:`sparse_mm.safe_classes` declares. Absent, damaged, refused and unreadable are different
+things here: only a damaged file is ever passed over for an older one, and none is written over.
 """
 
-import pickle
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from sparse_mm.errors import BadInputError
+from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError, UnsafeContentError
+from sparse_mm.safe_classes import declare_safe_classes
 
-
-def _history_statistic(owner: type, name: str) -> Any:
-    """Stands in for ``getattr``, by which MMEngine pickles its history buffers' methods."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise pickle.UnpicklingError(f'{owner!r}.{name} is not part of an MMEngine checkpoint.')
-    return getattr(HistoryBuffer, name)
-
-
-def declare_safe_classes() -> None:
-    """Lets ``torch.load(weights_only=True)`` read the log history in MMEngine's checkpoints."""
-    rebuild_array = np.zeros(1).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]
-    named: list[tuple[Any, str]] = [
-        (_history_statistic, f'{module}.getattr') for module in ('builtins', '__builtin__')
-    ]
-    for core in ('core', '_core'):  # numpy 1 and numpy 2
-        named.append((rebuild_array, f'numpy.{core}.multiarray._reconstruct'))
-        named.append((rebuild_scalar, f'numpy.{core}.multiarray.scalar'))
-    dtypes = [type(np.dtype(name)) for name in ('float64', 'float32', 'int64')]
-    torch.serialization.add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, *dtypes, *named])
+__all__ = ['declare_safe_classes', 'find_latest', 'latest_checkpoint', 'read_checkpoint']
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -53,33 +33,35 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         The checkpoint's dictionary.
 
     Raises:
-        BadInputError: The file is missing, truncated, not a checkpoint, or holds objects that are
-            not safe to load.
+        DamagedFileError: The file is cut short, or no checkpoint at all.
+        UnsafeContentError: It holds objects that are not safe to load; the sentence names them.
+        BadInputError: It is missing, cannot be opened, or holds no dictionary.
     """
     remote = '://' in path
-    if not remote and not Path(path).is_file():
-        raise BadInputError(f'The checkpoint {path!r} does not exist.')
+    zipped = not remote and _check_file(path)
     try:
         if remote:
             checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         else:
             # Mapped, not read: a look at the names and shapes of a large checkpoint costs nothing.
-            checkpoint = torch.load(
-                path, map_location='cpu', weights_only=True, mmap=is_zipfile(path)
-            )
+            checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+    except UnsafeContentError as error:
+        raise _unsafe(path, error.what) from error
     except Exception as error:  # torch raises half a dozen kinds for files that are no checkpoints
-        unsafe = re.search(r'GLOBAL (\S+)', str(error))
-        if unsafe:
-            raise BadInputError(
-                f'The checkpoint {path!r} holds {unsafe[1]}, which is not safe to load; save its '
-                'weights alone, torch.save(model.state_dict(), ...), with the code that made it.'
-            ) from error
+        found = _refused(str(error))
+        if found:
+            raise _unsafe(path, found) from error
         if remote:
             raise BadInputError(
                 f'The checkpoint {path!r} cannot be downloaded ({error}); download it '
                 'elsewhere and name the file.'
             ) from error
-        raise BadInputError(
+        if zipped and _is_whole(path):
+            raise BadInputError(
+                f'{path!r} is not a checkpoint as torch.save writes them '
+                f'({_first_line(error)}); {SAVE_WEIGHTS}.'
+            ) from error
+        raise DamagedFileError(
             f'{path!r} is truncated or not a PyTorch checkpoint; download or copy it again.'
         ) from error
     if not isinstance(checkpoint, Mapping):
@@ -89,32 +71,168 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def latest_checkpoint(work_dir: str) -> str | None:
+def _check_file(path: str) -> bool:
+    """Refuses what cannot be opened, and archives that would unpack to more than they are.
+
+    Returns:
+        Whether it is a zip archive, as torch writes them since version 1.6.
+    """
+    if os.path.isdir(path):
+        raise BadInputError(
+            f'The checkpoint {path!r} is a folder; name the file, or join the parts with the code '
+            'that wrote them.'
+        )
+    try:
+        with open(path, 'rb') as file:
+            zipped = is_zipfile(file)
+            entries = ZipFile(file).infolist() if zipped else []
+        size = os.path.getsize(path)
+    except FileNotFoundError as error:
+        raise BadInputError(f'The checkpoint {path!r} does not exist.') from error
+    except OSError as error:
+        raise BadInputError(
+            f'The checkpoint {path!r} cannot be read ({error.strerror}); see to its rights and its '
+            'disk.'
+        ) from error
+    except (BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise DamagedFileError(
+            f'{path!r} is truncated or not a PyTorch checkpoint; download or copy it again.'
+        ) from error
+    stored = all(entry.compress_type == ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > size:
+        raise BadInputError(
+            f'{path!r} is packed, as torch.save never does, and would unpack to more than it is; '
+            f'{SAVE_WEIGHTS}.'
+        )
+    return zipped
+
+
+def _refused(message: str) -> str | None:
+    """What torch's safe unpickler would not make, from its error; None for other errors."""
+    named = re.search(r'GLOBAL (\S+)', message)
+    if named:
+        return named[1]
+    made = re.search(r"but got <(?:class|function) '?([^\s'>]+)", message)
+    called = re.search(
+        r'unrecognized function <?(?:built-in function |class |function )?(\S+)', message
+    )
+    found = made or called
+    return found[1].strip("'<>") if found and 'Unsupported operand' not in message else None
+
+
+def _unsafe(path: str, what: str) -> UnsafeContentError:
+    error = UnsafeContentError(what)
+    error.args = (
+        f'The checkpoint {path!r} holds {what}, which is not safe to load; {SAVE_WEIGHTS}.',
+    )
+    return error
+
+
+def _is_whole(path: str) -> bool:
+    """Whether every part of an archive has its checksum: not one that a kill or a disk broke."""
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, BadZipFile, ValueError, NotImplementedError, EOFError):
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error)
+    if 'Unsupported operand' in text:
+        return 'it has another pickle protocol than 2'
+    told = re.search(r'WeightsUnpickler error:\s*(\S.*)', text)
+    return told[1] if told else next(iter(text.split('\n')), '') or type(error).__name__
+
+
+def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
     """Finds where a killed run can go on, whatever it was writing at that moment.
 
-    MMEngine goes by the file ``last_checkpoint``, which a kill can leave unwritten, empty, or
-    naming a checkpoint that was just removed; then the newest that can be read is taken.
+    MMEngine goes by the file ``last_checkpoint``, which a kill can leave unwritten, empty, behind
+    by one, or naming a checkpoint that was just removed. So the newest whole checkpoint is taken,
+    whether or not its content can be loaded: one that is whole and refused is for the user to see
+    to, never a reason to start over.
 
     Args:
         work_dir: The run's work directory.
 
     Returns:
-        The checkpoint; None where there is none to go on from.
+        The checkpoint, None where there is none to go on from; and the newer ones that are damaged.
+
+    Raises:
+        BadInputError: There were checkpoints, and none is left whole.
     """
     folder = Path(work_dir)
-    last = folder / 'last_checkpoint'
-    named = [Path(last.read_text().strip())] if last.is_file() else []
     numbered = [
         path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
     ]
-    numbered.sort(key=lambda path: -int(path.stem.split('_')[1]))
-    for path in [*named, *numbered]:
-        try:
-            read_checkpoint(str(path))
-        except BadInputError:
-            continue
-        return str(path)
-    return None
+    numbered.sort(key=lambda path: -_number(path))
+    named = _named(folder)
+    if named is not None and named.exists():
+        # A kill can leave a newer one unnamed; one of a higher number and older is of another run.
+        since = named.stat().st_mtime
+        newer = [p for p in numbered if _number(p) > _number(named) and _changed(p) >= since]
+        numbered = [*newer, named, *(p for p in numbered if p not in newer and p != named)]
+    damaged = []
+    for path in numbered:
+        if _is_damaged(path):
+            damaged.append(path)
+        else:
+            return str(path), damaged
+    if named is not None and not named.exists():
+        raise BadInputError(
+            f'{str(folder / "last_checkpoint")!r} names {str(named)!r}, which is not there, and no '
+            'other checkpoint of the run is whole; bring it back, or delete last_checkpoint to '
+            'start the run anew.'
+        )
+    if len(damaged) > 1:  # a single one is what a kill in the first checkpoint's writing leaves
+        raise BadInputError(
+            f'None of the checkpoints in {work_dir!r} can be read '
+            f'({first_few([path.name for path in damaged])} are damaged); copy them again, or '
+            'choose another work directory.'
+        )
+    return None, damaged
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that :func:`find_latest` finds."""
+    return find_latest(work_dir)[0]
+
+
+def _named(folder: Path) -> Path | None:
+    """What ``last_checkpoint`` names; the folder's own file where the folder was moved."""
+    try:
+        text = (folder / 'last_checkpoint').read_text().strip()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return None
+    except OSError as error:
+        raise BadInputError(
+            f'{str(folder / "last_checkpoint")!r} cannot be read ({error.strerror}); see to its '
+            'rights and its disk.'
+        ) from error
+    if not text or '\0' in text or len(text) > 4096:
+        return None
+    own = folder / Path(text).name
+    return own if own.is_file() else Path(text)
+
+
+def _number(path: Path) -> int:
+    digits = re.search(r'(\d+)$', path.stem)
+    return int(digits[1][-18:]) if digits else -1
+
+
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _is_damaged(path: Path) -> bool:
+    try:
+        read_checkpoint(str(path))
+    except DamagedFileError:
+        return True
+    except BadInputError:
+        return False
+    return False
 
 
 def weights_of(checkpoint: Mapping[str, Any], path: str) -> dict[str, Tensor]:

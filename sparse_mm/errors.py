@@ -1,5 +1,9 @@
 """The one exception for what a user can put right."""
 
+SAVE_WEIGHTS = (
+    'save its weights alone, torch.save(model.state_dict(), ...), with the code that made it'
+)
+
 
 class BadInputError(ValueError):
     """A setting, a file or a machine does not fit.
@@ -7,3 +11,19 @@ class BadInputError(ValueError):
     The message says what is wrong and what to do, in one sentence; ``tools/*.py`` print it alone,
     without a traceback.
     """
+
+
+class DamagedFileError(BadInputError):
+    """A file is cut short or broken, as a kill or a full disk leaves it."""
+
+
+class UnsafeContentError(BadInputError):
+    """A file is whole, and holds something that is not safe to load.
+
+    Args:
+        what: The thing, in words: ``'the class package.module.Name'``.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f'The checkpoint holds {what}, which is not safe to load; {SAVE_WEIGHTS}.')
+        self.what = what

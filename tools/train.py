@@ -4,7 +4,6 @@ import argparse
 
 from mmengine.config import Config
 
-from sparse_mm.checkpoints import latest_checkpoint
 from sparse_mm.engine.checks import preflight
 from sparse_mm.engine.command_line import (
     add_config_options,
@@ -13,6 +12,11 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.hooks import CheckResumeHook
+from sparse_mm.engine.processes import start_processes
+from sparse_mm.engine.ranks import on_every_process, on_main_process
+from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
+from sparse_mm.engine.work_dir import guard_work_dir
 from sparse_mm.errors import BadInputError
 
 
@@ -61,20 +65,31 @@ def main() -> None:
     cfg = load_config(args)
     apply_options(cfg, args)
     preflight.check_device(cfg)
-    preflight.check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
-    preflight.check_work_dir(cfg.work_dir)
+    start_processes(cfg)
+
+    def check() -> None:
+        preflight.check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
+        preflight.check_work_dir(cfg.work_dir)
+
+    on_every_process(check)
+    said = guard_work_dir(cfg.work_dir)
     if cfg.get('resume'):
-        named = None if args.resume == 'auto' else cfg.get('load_from')
-        found = named or latest_checkpoint(cfg.work_dir)
+        found = None if args.resume == 'auto' else cfg.get('load_from')
+        if found is None:
+            found, more = find_resume_point(cfg.work_dir)
+            said += more
         cfg.resume = found is not None
         cfg.load_from = found or cfg.get('load_from')
     else:
-        preflight.check_no_earlier_run(cfg.work_dir)
+        on_main_process(lambda: preflight.check_no_earlier_run(cfg.work_dir))
+    write_whole_checkpoints(cfg)
     runner = build_runner(cfg)
-    if args.resume and not cfg.resume:
-        runner.logger.info(f'Nothing to resume in {cfg.work_dir}: the run starts at its beginning.')
+    runner.register_hook(CheckResumeHook())
+    for sentence in said:
+        runner.logger.info(sentence)
     if cfg.get('load_from'):
-        preflight.check_checkpoint(cfg.load_from, runner.model, whole=bool(cfg.get('resume')))
+        whole = bool(cfg.get('resume'))
+        on_every_process(lambda: preflight.check_checkpoint(cfg.load_from, runner.model, whole))
     runner.train()
 
 

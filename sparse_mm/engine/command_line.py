@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.engine.host_memory import keep_freed_memory
+from sparse_mm.engine.processes import start_processes
 from sparse_mm.errors import BadInputError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -116,10 +117,9 @@ def build_runner(cfg: Config) -> Runner:
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
+    start_processes(cfg)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
-        # MMEngine would pick a CUDA device for each process, unless the group is there already and
-        # the wrapper is told that there are none.
-        torch.distributed.init_process_group(backend=cfg.env_cfg.dist_cfg.backend)
+        # MMEngine's wrapper would look for a CUDA device for each process.
         cfg.setdefault('model_wrapper_cfg', {})
         cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         cfg.model_wrapper_cfg.setdefault('device_ids', None)

@@ -1,33 +1,18 @@
 """What a search has scored so far, and its file: written whole after every evaluation."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.ranks import on_main_process
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate
 
-T = TypeVar('T')
 FORMAT = 'sparse_mm search, version 1'
-
-
-def on_main_process(work: Callable[[], T]) -> T:
-    """Does something on rank 0 alone and gives every rank its result, or its exception."""
-    outcome: list[Any] = [None, None]
-    if is_main_process():
-        try:
-            outcome[0] = work()
-        except BadInputError as error:
-            outcome[1] = error
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    return outcome[0]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from sparse_mm.engine.inspection import (
     fixed_image_size,
     val_images_have_size,
 )
-from sparse_mm.engine.search.records import Record, Records, on_main_process
+from sparse_mm.engine.ranks import on_main_process
+from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings

@@ -1,0 +1,99 @@
+"""Starting the processes of a launcher, and giving every machine the files that it needs."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import (
+    broadcast_object_list,
+    get_world_size,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
+from mmengine.utils.dl_utils import set_multi_processing
+
+from sparse_mm.engine.ranks import on_every_process
+from sparse_mm.errors import BadInputError
+
+CHUNK = 64 * 2**20  # bytes sent at once
+
+
+def start_processes(cfg: Config) -> None:
+    """Joins the processes that the config's launcher started; nothing to do without one.
+
+    MMEngine would join them itself, while it builds the runner. Done before, all processes check
+    what they were given together, and a machine that lacks something ends them all.
+
+    Args:
+        cfg: The run's config; ``env_cfg`` is read as MMEngine reads it.
+    """
+    if cfg.get('launcher', 'none') == 'none' or is_distributed():
+        return
+    env = cfg.get('env_cfg') or {}
+    settings = dict(env.get('dist_cfg') or {})
+    set_multi_processing(**(env.get('mp_cfg') or {}), distributed=True)
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        # init_dist would pick a CUDA device for each process.
+        torch.distributed.init_process_group(backend=settings.get('backend', 'gloo'))
+    else:
+        init_dist(cfg.launcher, **settings)
+
+
+def share_file(path: str) -> None:
+    """Gives every machine rank 0's file of this name, if it has another one or none.
+
+    Machines without a common disk have it only where it was written, on rank 0's.
+
+    Args:
+        path: The file; it exists on rank 0.
+
+    Raises:
+        BadInputError: It cannot be read there or written here.
+    """
+    if get_world_size() == 1 or '://' in path:
+        return
+    digests = on_every_process(lambda: _digest(path))
+    if len(set(digests)) == 1:
+        return
+    lacks = _digest(path) != digests[0]
+    target = Path(path)
+    copy = target.with_name(f'.{target.name}.{os.getpid()}')
+    size = on_every_process(lambda: os.path.getsize(path) if is_main_process() else 0)[0]
+    error: OSError | None = None
+    for start in range(0, size, CHUNK):
+        piece = [_read(path, start) if is_main_process() else b'']
+        broadcast_object_list(piece)
+        if lacks and error is None:
+            try:  # whatever happens to one, the others go on sending and receiving
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with copy.open('ab') as file:
+                    file.write(piece[0])
+            except OSError as failure:
+                error = failure
+
+    def finish() -> None:
+        if error is not None:
+            raise BadInputError(f'{path!r} cannot be written on every machine ({error}).')
+        if lacks:
+            os.replace(copy, target)
+
+    on_every_process(finish)
+
+
+def _digest(path: str) -> str | None:
+    if not os.path.isfile(path):
+        return None
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _read(path: str, start: int) -> bytes:
+    with open(path, 'rb') as file:
+        file.seek(start)
+        return file.read(CHUNK)

@@ -1,0 +1,65 @@
+"""Where a run goes on: found by rank 0, checked, and given to every machine."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+
+from sparse_mm.checkpoints import find_latest
+from sparse_mm.engine.file_backend import bring_back_replaced, remove_leftovers
+from sparse_mm.engine.files import set_aside
+from sparse_mm.engine.processes import share_file
+from sparse_mm.engine.ranks import on_main_process
+
+
+def find_resume_point(work_dir: str) -> tuple[str | None, list[str]]:
+    """Finds the checkpoint that ``--resume`` without a value goes on from.
+
+    A damaged newer one, as a kill in its writing leaves it, is set aside under another name, so
+    that nothing is written over.
+
+    Args:
+        work_dir: The run's work directory, which this run has the lock of.
+
+    Returns:
+        On every rank, the checkpoint of rank 0's work directory, or None where a run starts anew;
+        and what was found on the way, in sentences for the log.
+
+    Raises:
+        BadInputError: There were checkpoints, and none can be gone on from.
+    """
+
+    def find() -> tuple[str | None, list[str]]:
+        folder = Path(work_dir)
+        said = [f'{path} was being replaced: it is back.' for path in bring_back_replaced(folder)]
+        remove_leftovers(folder)
+        found, damaged = find_latest(work_dir)
+        for path in damaged:
+            kept = set_aside(path, 'damaged')
+            said.append(
+                f'{path} is truncated, as a kill in its writing leaves it: it is now {kept}.'
+            )
+        if found is None:
+            said.append(f'Nothing to resume in {work_dir}: the run starts at its beginning.')
+        elif damaged:
+            said.append(f'The run goes on from {found}, the newest whole checkpoint.')
+        return found, said
+
+    found, said = on_main_process(find)
+    if found is not None:
+        share_file(found)
+    return found, said
+
+
+def write_whole_checkpoints(cfg: Config) -> None:
+    """Lets MMEngine's checkpoint hook write by :class:`WholeFilesBackend`.
+
+    A config that names a storage of its own keeps it.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if hook is None and 'default_hooks' not in cfg:
+        cfg.default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+        hook = cfg.default_hooks.checkpoint
+    if not hook or '://' in str(hook.get('out_dir') or ''):
+        return
+    if hook.get('backend_args') is None and hook.get('file_client_args') is None:
+        hook.backend_args = dict(backend='whole_files')
