@@ -13,7 +13,14 @@ from pathlib import Path
 import torch
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import (
+    check_checkpoint,
+    check_checkpoint_file,
+    check_data,
+    check_device,
+    check_work_dir,
+    report,
+)
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
@@ -71,9 +78,8 @@ def main() -> None:
     cfg.custom_hooks = []
     cfg.load_from = None
     set_default_loader_options(cfg, 'val')
-    preflight.check_device(cfg)
-    preflight.check_data(cfg, ('val',))
-    preflight.check_work_dir(cfg.work_dir)
+    problems = check_device(cfg) + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
+    report(problems + check_checkpoint_file(args.checkpoint))
     weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
     digest = sha256()
     for name, value in sorted(weights.items()):
@@ -81,7 +87,7 @@ def main() -> None:
         # As bytes: numpy knows no bfloat16.
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
     runner = build_runner(cfg)
-    preflight.check_checkpoint(args.checkpoint, runner.model, whole=True)
+    report(check_checkpoint(args.checkpoint, runner.model, whole=True))
     runner.load_checkpoint(args.checkpoint)
     runner.logger.info(f'Loaded {args.checkpoint}')
     folder = Path(cfg.work_dir) / FOLDER

@@ -4,11 +4,17 @@ import argparse
 from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
-from mmengine.evaluator import DumpResults
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import (
+    check_checkpoint,
+    check_checkpoint_file,
+    check_data,
+    check_device,
+    check_work_dir,
+    report,
+)
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
@@ -16,6 +22,8 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.hosts import host_of, load, scope_of
+from sparse_mm.engine.inspection import leaf_datasets
 from sparse_mm.errors import BadInputError
 
 
@@ -49,54 +57,39 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
         raise BadInputError(
             '--show and --show-dir need a visualization hook in the default_hooks of the config.'
         )
-    scope = cfg.get('default_scope')
-    if scope == 'mmpretrain' and args.tta:
+    host = host_of(cfg)
+    if args.tta and not host.draws_augmented:
         raise BadInputError(
-            'mmpretrain cannot draw augmented images; give --tta or --show, not both.'
+            f'{scope_of(cfg)} cannot draw augmented images; give --tta or --show, not both.'
         )
-    hook.update(show=args.show, wait_time=args.wait_time)
-    if scope == 'mmseg':
-        hook['interval'] = 1  # its own default draws every 50th image alone
-    hook['enable' if scope == 'mmpretrain' else 'draw'] = True
-    if scope == 'mmdet3d':
+    hook.update(show=args.show, wait_time=args.wait_time, **host.draw)
+    if host.has_task:
         hook['vis_task'] = args.task
-    if args.show_dir is None:
-        return
-    if scope == 'mmpretrain':
-        hook['out_dir'] = args.show_dir
-    elif scope == 'mmseg':
-        cfg.visualizer['save_dir'] = args.show_dir
-    else:
-        hook['test_out_dir'] = args.show_dir
+    if args.show_dir is not None:
+        cfg.merge_from_dict({host.pictures: args.show_dir})
 
 
 def augment_test(cfg: Config) -> None:
     """Wraps the model for test-time augmentation; flips where the config names no other."""
-    scope = cfg.get('default_scope')
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    scope, host = scope_of(cfg), host_of(cfg)
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_model' not in cfg:
-        if scope == 'mmdet':
-            merge = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-            cfg.tta_model = dict(type='DetTTAModel', tta_cfg=merge)
-        elif scope == 'mmpretrain':
-            cfg.tta_model = dict(type='AverageClsScoreTTA')
-        else:
+        if host.tta_model is None:
             raise BadInputError(f'--tta needs tta_model in the config; {scope} has no default.')
+        cfg.tta_model = deepcopy(host.tta_model)
     if 'tta_pipeline' not in cfg:
-        if scope not in ('mmdet', 'mmpretrain'):
+        if host.tta_keys is None:
             raise BadInputError(f'--tta needs tta_pipeline in the config; {scope} has no default.')
         pipeline = deepcopy(dataset.pipeline)
         pack = pipeline.pop()
-        if scope == 'mmdet':
-            keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-            pack['meta_keys'] = (*keys, 'flip', 'flip_direction')
+        if host.tta_keys:
+            pack['meta_keys'] = host.tta_keys
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, [pack]])]
     roi_head = cfg.model.get('roi_head') or {}
-    if scope == 'mmdet' and isinstance(roi_head, dict) and roi_head.get('mask_head'):
-        print('mmdet merges the boxes of augmented images but not their masks: boxes only.')
+    masks = isinstance(roi_head, dict) and roi_head.get('mask_head')
+    if masks and not host.tta_joins_masks:
+        print(f'{scope} merges the boxes of augmented images but not their masks: boxes only.')
         roi_head.update(mask_head=None, mask_roi_extractor=None)
         cfg.test_evaluator.metric = 'bbox'
     dataset.pipeline = cfg.tta_pipeline
@@ -105,12 +98,8 @@ def augment_test(cfg: Config) -> None:
 
 def dump_predictions(runner: Runner, path: str) -> None:
     """Adds the metric that writes the predictions to a pickle file."""
-    if runner.cfg.get('default_scope') == 'mmdet':
-        from mmdet.evaluation import DumpDetResults
-
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=path))
-    else:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=path))
+    metric = load(host_of(runner.cfg).dump_metric)
+    runner.test_evaluator.metrics.append(metric(out_file_path=path))
 
 
 def main() -> None:
@@ -119,27 +108,26 @@ def main() -> None:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     cfg.resume = False
-    is_mmseg = cfg.get('default_scope') == 'mmseg'
-    if args.out and not is_mmseg and not args.out.endswith(('.pkl', '.pickle')):
+    writes_maps = host_of(cfg).maps_folder
+    if args.out and not writes_maps and not args.out.endswith(('.pkl', '.pickle')):
         raise BadInputError(f'--out must name a .pkl file, not {args.out!r}.')
-    if args.out and is_mmseg:
+    if args.out and writes_maps:
         cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     # What is for training alone; a CPU can test what was trained with AMP.
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
         cfg.pop(key, None)
-    preflight.check_device(cfg)
-    preflight.check_data(cfg, ('test',))
-    preflight.check_work_dir(cfg.work_dir)
+    problems = check_device(cfg) + check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
+    report(problems + check_checkpoint_file(args.checkpoint))
     set_default_loader_options(cfg, 'test')
     if args.tta:
         augment_test(cfg)
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model = model.module if args.tta else model
-    preflight.check_checkpoint(args.checkpoint, model, whole=True)
-    if args.out and not is_mmseg:
+    report(check_checkpoint(args.checkpoint, model, whole=True))
+    if args.out and not writes_maps:
         dump_predictions(runner, args.out)
     runner.test()
 

@@ -4,7 +4,15 @@ import argparse
 
 from mmengine.config import Config
 
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import (
+    check_checkpoint,
+    check_checkpoint_file,
+    check_data,
+    check_device,
+    check_no_earlier_run,
+    check_work_dir,
+    report,
+)
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
@@ -13,6 +21,7 @@ from sparse_mm.engine.command_line import (
     set_default_loader_options,
 )
 from sparse_mm.engine.hooks import CheckResumeHook
+from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.ranks import on_every_process, on_main_process
 from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
@@ -42,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     """Writes the options into the config, as the tools of the host packages do."""
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.type = AMP_OPTIM_WRAPPER
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
@@ -59,37 +68,51 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     set_default_loader_options(cfg, 'val')
 
 
+def find_problems(cfg: Config, named: str | None) -> list[str]:
+    """Everything that this process can find wrong before it meets the others.
+
+    Args:
+        cfg: The run's config.
+        named: The checkpoint that the user names.
+    """
+    problems = check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
+    problems += check_work_dir(cfg.work_dir)
+    if named:
+        problems += check_checkpoint_file(named)
+    return problems
+
+
 def main() -> None:
     """Checks everything that can be checked, then trains."""
     args = parse_args()
     cfg = load_config(args)
     apply_options(cfg, args)
-    preflight.check_device(cfg)
+    named = None if args.resume == 'auto' else cfg.get('load_from')
+    device = check_device(cfg)
+    problems = device + find_problems(cfg, named)
+    if problems and not cfg.get('resume'):  # else it is looked for under the lock
+        problems += check_no_earlier_run(cfg.work_dir)
+    if device:  # of all processes alike; they could not even meet
+        report(problems)
     start_processes(cfg)
-
-    def check() -> None:
-        preflight.check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
-        preflight.check_work_dir(cfg.work_dir)
-
-    on_every_process(check)
+    on_every_process(lambda: report(problems))
     said = guard_work_dir(cfg.work_dir)
     if cfg.get('resume'):
-        found = None if args.resume == 'auto' else cfg.get('load_from')
+        found = named
         if found is None:
             found, more = find_resume_point(cfg.work_dir)
             said += more
         cfg.resume = found is not None
         cfg.load_from = found or cfg.get('load_from')
     else:
-        on_main_process(lambda: preflight.check_no_earlier_run(cfg.work_dir))
+        on_main_process(lambda: report(check_no_earlier_run(cfg.work_dir)))
     write_whole_checkpoints(cfg)
-    runner = build_runner(cfg)
-    runner.register_hook(CheckResumeHook())
+    runner = build_runner(cfg, CheckResumeHook)
     for sentence in said:
         runner.logger.info(sentence)
     if cfg.get('load_from'):
         whole = bool(cfg.get('resume'))
-        on_every_process(lambda: preflight.check_checkpoint(cfg.load_from, runner.model, whole))
+        on_every_process(lambda: report(check_checkpoint(cfg.load_from, runner.model, whole)))
     runner.train()
 
 

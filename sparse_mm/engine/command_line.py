@@ -5,16 +5,19 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.engine.host_memory import keep_freed_memory
+from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.errors import BadInputError
 
@@ -102,18 +105,24 @@ def _move(value: Any, old: str, new: str) -> Any:
 
 
 def set_default_loader_options(cfg: Config, split: str) -> None:
-    """Gives mmpretrain's data loaders the options that its own tools add to every config."""
-    loader = cfg.get(f'{split}_dataloader')
-    if cfg.get('default_scope') == 'mmpretrain' and loader is not None:
-        loader.setdefault('pin_memory', True)
+    """Gives a data loader the options that the host's own tools add to every config."""
+    loader, usual = cfg.get(f'{split}_dataloader'), host_of(cfg).loader
+    if loader is not None and usual:
         loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
-        loader.setdefault('collate_fn', dict(type='default_collate'))
+        for name, value in usual.items():
+            loader.setdefault(name, copy(value))
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
     """Builds the runner that the config asks for, with a check of its data and steady seeds.
 
+    Both are hooks, and stand in the config from here on, so that its dump says all that ran.
+
     Without a GPU the process keeps the memory that it frees from here on.
+
+    Args:
+        cfg: The run's config.
+        *more: Further hooks, with their own defaults.
     """
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -123,10 +132,22 @@ def build_runner(cfg: Config) -> Runner:
         cfg.setdefault('model_wrapper_cfg', {})
         cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
-    runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
-    runner.register_hook(CheckDataHook())
-    runner.register_hook(StepSeedHook())
-    return runner
+    add_hooks(cfg, CheckDataHook, StepSeedHook, *more)
+    return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+
+
+def add_hooks(cfg: Config, *own: type[Hook]) -> None:
+    """Adds hooks of ours to a config; those that it names itself stay as they are."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    listed = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in hooks]
+    for hook in own:
+        if not any(is_kind(kind, hook.__name__) for kind in listed):
+            hooks.append(dict(type=hook.__name__))
+    cfg.custom_hooks = hooks
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if 'sparse_mm' not in imports:  # else the dumped config would name hooks that nobody registers
+        cfg.custom_imports = dict(cfg.get('custom_imports') or {}, imports=[*imports, 'sparse_mm'])
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,15 +1,20 @@
-"""Finds the backbone to prune in a model, and the image size that it will work at."""
+"""What a config and a model hold: the backbone and its shape, data sets, the size of the images."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from sparse_mm.engine.hosts import scope_of, size_after
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import SparseViT
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
 from sparse_mm.search.cost import BackboneShape, StageShape
+
+BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer
 
 
 def find_backbone(model: nn.Module) -> SparseViT:
@@ -31,6 +36,66 @@ def find_backbone(model: nn.Module) -> SparseViT:
     return found[0]
 
 
+def main_backbone(model: nn.Module) -> nn.Module:
+    """Finds a model's backbone, of whatever kind; a model without one is its own.
+
+    Args:
+        model: Any model, in its wrapper or without.
+    """
+    bare: Any = model.module if is_model_wrapper(model) else model
+    found = [module for module in bare.modules() if isinstance(module, BACKBONES)]
+    if len(found) == 1:
+        return found[0]
+    named = [module for name, module in bare.named_modules() if _is_backbone(name)]
+    return named[0] if named else bare
+
+
+def backbone_name(model: nn.Module) -> str:
+    """What the weights of a model's backbone begin with: ``'backbone.'``; nothing where it is all.
+
+    Args:
+        model: A model without its wrapper.
+    """
+    backbone = main_backbone(model)
+    name = next(name for name, module in model.named_modules() if module is backbone)
+    return f'{name}.' if name else ''
+
+
+def backbone_config(cfg: Config) -> dict[str, Any]:
+    """Finds the backbone in a config, wherever it sits in the model; a model without one is it."""
+    return next(_backbone_configs(cfg.model), cfg.model)
+
+
+def _backbone_configs(node: Any) -> Iterator[dict[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            if _is_backbone(key) and 'type' in value:
+                yield value
+            else:
+                yield from _backbone_configs(value)
+
+
+def _is_backbone(name: str) -> bool:
+    """Whether a module of this name is a backbone: ``backbone``, ``detector.img_backbone``."""
+    last = name.rpartition('.')[2]
+    return last in ('backbone', 'img_backbone')
+
+
+def build_model(cfg: Config) -> Any:
+    """Builds a config's model with random weights, in evaluation mode."""
+    init_default_scope(scope_of(cfg))
+    return MODELS.build(cfg.model).eval()
+
+
+def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """Yields the data sets inside wrappers that repeat, balance or join others."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for item in inner:
+        yield from leaf_datasets(item)
+
+
 def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
     """Finds the size (H, W) to which a pipeline brings every image.
 
@@ -41,29 +106,17 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
     Raises:
         BadInputError: The pipeline has no such size.
     """
-    dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset', {})
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    size: Any = None
-    for transform in dataset.get('pipeline', []):
-        kind = str(transform['type']).split('.')[-1]
-        if kind.endswith('Resize') and not transform.get('keep_ratio'):
-            scale = transform.get('scale')
-            if isinstance(scale, int):
-                size = scale, scale
-            elif scale is not None:
-                size = scale[1], scale[0]
-        elif kind == 'AugmentSurroundImages':  # of projects/bevdet
-            size = tuple(transform['size'])
-        elif kind == 'CenterCrop':
-            crop = transform['crop_size']
-            size = (crop, crop) if isinstance(crop, int) else tuple(crop)
+    loader = cfg.get(f'{split}_dataloader') or {}
+    size = None
+    for dataset in leaf_datasets(loader.get('dataset') or ConfigDict()):
+        for transform in dataset.get('pipeline') or ():
+            size = size_after(transform) or size
     if size is None:
         raise BadInputError(
             f'The {split} pipeline has no fixed image size; give one (tools: --shape H W, '
             'SparsitySearchHook: image_size=(H, W)).'
         )
-    return int(size[0]), int(size[1])
+    return size
 
 
 def val_images_have_size(cfg: Config, size: tuple[int, int]) -> bool:

@@ -1,9 +1,15 @@
-"""Commands end cleanly."""
+"""Commands end cleanly, and a run's config says all that runs."""
 
 import pytest
+import torch
 import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import nn
 
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import add_hooks, build_runner, run
+from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
 
 
@@ -25,3 +31,42 @@ def test_bad_input_is_one_sentence():
 
     with pytest.raises(SystemExit, match='error: No'):
         run(main)
+
+
+@MODELS.register_module()
+class CommandLineToy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return self.weight
+
+
+def runner_of(tmp_path, **settings):
+    model = dict(type='CommandLineToy')
+    return build_runner(
+        Config(dict(model=model, work_dir=str(tmp_path), launcher='none', **settings))
+    )
+
+
+def test_the_dumped_config_lists_the_hooks_that_ran(tmp_path):
+    runner = runner_of(tmp_path)
+    runner.dump_config()
+    (path,) = tmp_path.glob('*/vis_data/config.py')
+    dumped = Config.fromfile(path)
+    assert [hook.type for hook in dumped.custom_hooks] == ['CheckDataHook', 'StepSeedHook']
+    assert dumped.custom_imports.imports == ['sparse_mm']
+    for kind in (CheckDataHook, StepSeedHook):
+        assert sum(isinstance(hook, kind) for hook in runner.hooks) == 1
+
+
+def test_a_users_own_settings_of_these_hooks_stay(tmp_path):
+    own = [dict(type='mmengine.StepSeedHook'), dict(type='CheckDataHook', num_images=3)]
+    runner = runner_of(tmp_path, custom_hooks=own, custom_imports=dict(imports='sparse_mm'))
+    found = [hook for hook in runner.hooks if isinstance(hook, (CheckDataHook, StepSeedHook))]
+    assert len(found) == 2
+    assert found[1].num_images == 3
+    cfg = Config(dict(custom_hooks=[dict(type=CheckDataHook), StepSeedHook()]))
+    add_hooks(cfg)
+    assert len(cfg.custom_hooks) == 2

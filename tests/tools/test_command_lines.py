@@ -231,11 +231,26 @@ class TestRefusals:
     def test_cuda_where_there_is_none(self, refusal):
         if torch.cuda.is_available():
             pytest.skip('there is a CUDA device')
-        assert 'optim_wrapper.type=OptimWrapper' in refusal('train.py', COCO)
         message = refusal('train.py', SHAPES, '--amp')
+        assert 'optim_wrapper.type=OptimWrapper' in message
         assert 'needs a CUDA device, and torch sees none' in message
         message = refusal('train.py', SHAPES, '--launcher', 'pytorch')
         assert 'env_cfg.dist_cfg.backend=gloo' in message
+
+    def test_all_that_is_wrong_is_told_at_once(self, run_tool, tmp_path):
+        (tmp_path / 'run').mkdir()
+        (tmp_path / 'run' / 'epoch_1.pth').touch()
+        result = run_tool('train.py', COCO, '--work-dir', 'run', '--launcher', 'none', fails=True)
+        assert 'Traceback' not in result.stderr
+        lines = result.stderr[result.stderr.index('error: ') :].strip().splitlines()
+        problems = [line for line in lines if line.startswith('- ')]
+        expected = ['epoch_1.pth', 'data/coco/annotations/instances_train2017.json']
+        if not torch.cuda.is_available():
+            expected.append('AmpOptimWrapper')
+        assert len(problems) == len(expected)
+        assert lines[0].startswith(f'error: {len(expected)} things')
+        for part in expected:
+            assert sum(part in problem for problem in problems) == 1
 
     def test_ratios(self, refusal):
         for ratios, sentence in (('[0.1,0.2]', '2 numbers'), ('1.5', 'less than 1')):

@@ -17,7 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
@@ -123,19 +123,17 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         BadInputError: A number, a device or a file does not fit.
     """
+    problems = check_device_name(args.device)
     counts = [args.batch, args.threads, *(args.shape or ())]
     if min((n for n in counts if n is not None), default=1) < 1 or args.seconds <= 0:
-        raise BadInputError('--batch, --shape and --threads must be at least 1, --seconds above 0.')
+        problems.append('--batch, --shape and --threads must be at least 1, --seconds above 0.')
     if args.matrix < 16 or args.matrix % 16:
-        raise BadInputError(f'--matrix must be a multiple of 16, not {args.matrix}.')
-    if not args.device.startswith(('cpu', 'cuda')):
-        raise BadInputError(f'--device must be cpu or cuda, not {args.device!r}.')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        raise BadInputError('--device asks for CUDA, and torch sees no such device; try cpu.')
+        problems.append(f'--matrix must be a multiple of 16, not {args.matrix}.')
     if args.plot and Path(args.plot).suffix not in PLOTS:
-        raise BadInputError(f'--plot must end in {", ".join(PLOTS)}, not {args.plot!r}.')
+        problems.append(f'--plot must end in {", ".join(PLOTS)}, not {args.plot!r}.')
     for path in filter(None, (args.json, args.plot)):
-        preflight.check_work_dir(str(Path(path).parent))
+        problems += check_work_dir(str(Path(path).parent))
+    report(problems)
 
 
 def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,7 +21,8 @@ from sparse_mm.engine.command_line import (
     read_ratios,
     run,
 )
-from sparse_mm.engine.inspection import fixed_image_size
+from sparse_mm.engine.hosts import Host, host_of, load
+from sparse_mm.engine.inspection import build_model, fixed_image_size, main_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.layers.parts import whole_maps
 
@@ -47,11 +47,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def model_inputs(scope: str | None, images: torch.Tensor) -> tuple[Any, list | None]:
+def model_inputs(host: Host, images: torch.Tensor) -> tuple[Any, list | None]:
     """Gives the inputs and data samples with which a whole model runs in ``mode='tensor'``.
 
     Args:
-        scope: The config's ``default_scope``.
+        host: The package that the model is of.
         images: ``(B, 3, H, W)``.
     """
     height, width = images.shape[-2:]
@@ -62,15 +62,11 @@ def model_inputs(scope: str | None, images: torch.Tensor) -> tuple[Any, list | N
         batch_input_shape=(height, width),
         scale_factor=(1.0, 1.0),
     )
-    if scope == 'mmdet':
-        from mmdet.structures import DetDataSample
-
-        return images, [DetDataSample(metainfo=meta) for _ in images]
-    if scope == 'mmdet3d':
-        from mmdet3d.structures import Det3DDataSample
-
-        return dict(imgs=images), [Det3DDataSample(metainfo=meta) for _ in images]
-    return images, None
+    if host.sample is None:
+        return images, None
+    sample = load(host.sample)
+    inputs = images if host.images_key is None else {host.images_key: images}
+    return inputs, [sample(metainfo=meta) for _ in images]
 
 
 @torch.no_grad()
@@ -91,9 +87,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.batch < 1 or (args.shape and min(args.shape) < 1):
         raise BadInputError('--batch and --shape must be at least 1.')
     shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model).eval()
-    backbone = getattr(model, 'backbone', model)
+    model = build_model(cfg)
+    backbone: Any = main_backbone(model)
     if args.ratios is not None:
         if not hasattr(backbone, 'set_pruning_ratios'):
             raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
@@ -105,7 +100,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         # On the meta device nothing is computed, yet everything runs.
         macs = count_macs(backbone.to('meta'), images.to('meta'))
     else:
-        inputs, samples = model_inputs(cfg.get('default_scope'), images)
+        inputs, samples = model_inputs(host_of(cfg), images)
         macs = count_macs(model, inputs, data_samples=samples, mode='tensor')
     return dict(
         macs=macs,

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
 from tqdm import tqdm
 
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import backbone_shape, find_backbone, fixed_image_size
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, measure_table
@@ -53,16 +51,14 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     out = Path(args.out)
-    preflight.check_work_dir(str(out.parent))
+    problems = check_work_dir(str(out.parent)) + check_device_name(args.device)
     if out.exists():
-        raise BadInputError(f'{args.out!r} exists; move it away or choose another with --out.')
+        problems.append(f'{args.out!r} exists; move it away or choose another with --out.')
     if args.batch < 1 or args.seconds <= 0 or (args.shape and min(args.shape) < 1):
-        raise BadInputError('--batch and --shape must be at least 1, --seconds above 0.')
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        raise BadInputError('--device asks for CUDA, and torch sees no such device; try cpu.')
+        problems.append('--batch and --shape must be at least 1, --seconds above 0.')
+    report(problems)
     image_size = tuple(args.shape) if args.shape else fixed_image_size(cfg, 'val')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    backbone = find_backbone(MODELS.build(cfg.model)).to(args.device)
+    backbone = find_backbone(build_model(cfg)).to(args.device)
     space = RatioSpace.build(backbone.depths, args.choices)
     shape = backbone_shape(backbone, image_size, args.batch)
 

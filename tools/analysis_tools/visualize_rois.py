@@ -5,7 +5,6 @@ python tools/analysis_tools/visualize_rois.py IMAGE CONFIG CHECKPOINT --out rois
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,13 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.inspection import fixed_image_size
+from sparse_mm.engine.inspection import build_model, fixed_image_size, main_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 
@@ -146,14 +144,13 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     out = Path(args.out)
-    preflight.check_work_dir(str(out.parent))
+    report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
     shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
     image = read_image(args.image, shape)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model: Any = MODELS.build(cfg.model).eval()
-    preflight.check_checkpoint(args.checkpoint, model, whole=False)
+    model = build_model(cfg)
+    report(check_checkpoint(args.checkpoint, model, whole=False))
     model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
-    looks = looks_of(model.backbone, normalise(image, cfg))
+    looks = looks_of(main_backbone(model), normalise(image, cfg))
     stages = choose('stages', args.stages, 1, len(looks))
     tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
     draw(image, looks, stages, tokens).savefig(out)

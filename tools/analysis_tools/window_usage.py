@@ -15,18 +15,18 @@ from typing import Any
 
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS
 from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_checkpoint, check_data, report
 from sparse_mm.engine.command_line import (
     add_config_options,
     load_config,
     read_ratios,
     run,
 )
-from sparse_mm.engine.inspection import find_backbone
+from sparse_mm.engine.inspection import build_model, find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.models.layers.windows import KeptWindows
@@ -109,12 +109,11 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
     if args.images < 1:
         raise BadInputError('--images must be at least 1.')
     cfg = load_config(args)
-    preflight.check_data(cfg, ('test',))
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model).eval()
+    report(check_data(cfg, ('test',)))
+    model = build_model(cfg)
     backbone = find_backbone(model)
     if args.checkpoint:
-        preflight.check_checkpoint(args.checkpoint, model, whole=True)
+        report(check_checkpoint(args.checkpoint, model, whole=True))
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
     if args.ratios is not None:

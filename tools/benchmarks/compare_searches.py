@@ -17,12 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from mmengine.registry import MODELS, init_default_scope
-
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import backbone_shape, find_backbone, fixed_image_size
+from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
@@ -77,8 +75,7 @@ class Comparison:
         self.folder = Path(args.work_dir)
         self.budgets = [Budget.parse(budget) for budget in args.budget]
         cfg = read_config(args.config)
-        init_default_scope(cfg.get('default_scope', 'mmengine'))
-        self.backbone = find_backbone(MODELS.build(cfg.model))
+        self.backbone = find_backbone(build_model(cfg))
         self.space = RatioSpace.build(self.backbone.depths)
         self.batch = 2
         self.shape = backbone_shape(self.backbone, fixed_image_size(cfg, 'val'), self.batch)
@@ -195,7 +192,7 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     """Prints and writes the table."""
     args = parse_args()
-    preflight.check_work_dir(args.work_dir)
+    report(check_work_dir(args.work_dir))
     comparison = Comparison(args)
     rows = comparison.rows()
     write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))

@@ -20,12 +20,12 @@ from random import Random
 from statistics import mean, stdev
 
 import numpy as np
-from mmengine.registry import MODELS, init_default_scope
 from tqdm import tqdm
 
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.inspection import (
     backbone_shape,
+    build_model,
     find_backbone,
     fixed_image_size,
     val_images_have_size,
@@ -177,8 +177,7 @@ def main() -> None:
     named = 'budget', 'latency_table', 'population', 'parents', 'mutation'
     settings = SearchSettings.from_config(cfg, {name: getattr(args, name) for name in named})
     lengths = [replace(settings.evolution, evaluations=number) for number in args.evaluations]
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    backbone = find_backbone(MODELS.build(cfg.model))
+    backbone = find_backbone(build_model(cfg))
     image_size = settings.image_size or fixed_image_size(cfg, 'val')
     table = LatencyTable.read(settings.latency_table) if settings.latency_table else None
     shape = backbone_shape(backbone, image_size, table.batch if table is not None else 1)

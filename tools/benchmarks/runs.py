@@ -13,7 +13,8 @@ from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from sparse_mm.engine.command_line import read_config
-from sparse_mm.engine.inspection import fixed_image_size
+from sparse_mm.engine.hosts import scope_of
+from sparse_mm.engine.inspection import backbone_config, fixed_image_size
 from sparse_mm.errors import BadInputError
 
 RANDOM = 'random'
@@ -73,9 +74,9 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
     cfg = read_config(source, options.options)
     return Run(
         name,
-        Config(cfg.model.get('backbone', cfg.model)).to_dict(),
+        Config(backbone_config(cfg)).to_dict(),
         image_size or fixed_image_size(cfg, 'test'),
-        cfg.get('default_scope') or 'mmengine',
+        scope_of(cfg),
         tuple(cfg.get('custom_imports', {}).get('imports', ())),
     )
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_checkpoint, report
 from sparse_mm.engine.command_line import read_config, read_ratios, run
 from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.errors import BadInputError
@@ -132,7 +132,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
         backbone.init_cfg = None
         backbone.init_weights()
     else:
-        preflight.check_checkpoint(args.checkpoint, model, whole=True)
+        report(check_checkpoint(args.checkpoint, model, whole=True))
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
     if args.ratios is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
 from sparse_mm.converters.sparse_former import Converted, convert_sparse_former
-from sparse_mm.engine.checks import preflight
+from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
@@ -101,7 +101,7 @@ def main() -> None:
     destination = Path(args.dst)
     if destination.exists():
         raise BadInputError(f'{args.dst!r} exists; move it away or choose another name.')
-    preflight.check_work_dir(str(destination.parent))
+    report(check_work_dir(str(destination.parent)))
     weights = choose_weights(read_checkpoint(args.src), args.src, args.raw)
     converted = convert_sparse_former(weights)
     arch = check_arch(converted, args.src, args.arch)

@@ -1,0 +1,24 @@
+"""What is found before a run starts: data, cameras, checkpoint, device, folders.
+
+Each check gives its problems as sentences, none if all is well; :func:`report` raises them all at
+once, so that a user learns in one go what to put right.
+"""
+
+from sparse_mm.engine.checks.checkpoint import check_checkpoint, check_checkpoint_file
+from sparse_mm.engine.checks.data import check_data
+from sparse_mm.engine.checks.device import check_device, check_device_name
+from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
+from sparse_mm.engine.checks.report import report
+from sparse_mm.engine.checks.samples import check_samples
+
+__all__ = [
+    'check_checkpoint',
+    'check_checkpoint_file',
+    'check_data',
+    'check_device',
+    'check_device_name',
+    'check_no_earlier_run',
+    'check_samples',
+    'check_work_dir',
+    'report',
+]

@@ -4,43 +4,49 @@ Left to the hosts, they fail with a traceback after minutes of building, or trai
 """
 
 import pickletools
-import sys
 from itertools import islice
 from pathlib import Path
 
-from mmengine.utils import get_installed_path
+from sparse_mm.engine.hosts import (
+    INFO_KEYS,
+    OLD_INFO_KEYS,
+    LabelMaps,
+    create_infos_command,
+    label_maps_command,
+    update_infos_command,
+)
 
-from sparse_mm.errors import BadInputError
 
-LABEL_MAP = '_gtFine_labelTrainIds.png'
+def is_cut_json(path: Path) -> bool:
+    """Whether a JSON file ends before its last bracket; only its end is read."""
+    with path.open('rb') as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read().strip()[-1:] not in (b'}', b']')
 
 
-def check_label_maps(folder: Path, root: Path) -> None:
-    """Checks that Cityscapes' annotations were converted to the ids that models are trained with.
+def check_label_maps(folder: Path, root: Path, name: str, maps: LabelMaps) -> list[str]:
+    """Checks that annotations were converted to the ids that models are trained with.
 
     Args:
         folder: The annotations of one split: ``gtFine/train``.
         root: The folder of the data set, which holds ``gtFine``.
-
-    Raises:
-        BadInputError: An annotated image has no label map.
+        name: Of the data set.
+        maps: What must be there.
     """
     annotated = {
-        str(path)[: -len(suffix)]
-        for suffix in ('_gtFine_polygons.json', '_gtFine_labelIds.png')
-        for path in folder.rglob(f'*{suffix}')
+        str(path)[: -len(suffix)] for suffix in maps.sources for path in folder.rglob(f'*{suffix}')
     }
-    missing = sorted(stem for stem in annotated if not Path(stem + LABEL_MAP).exists())
-    if missing:
-        raise BadInputError(
-            f'Cityscapes is not converted: {len(missing)} of {len(annotated)} annotations in '
-            f'{str(folder)!r} have no label map with training ids, the first that is missing is '
-            f'{missing[0] + LABEL_MAP!r}. Make them by: pip install cityscapesscripts && '
-            f'CITYSCAPES_DATASET={root} csCreateTrainIdLabelImgs'
-        )
+    missing = sorted(stem for stem in annotated if not Path(stem + maps.suffix).exists())
+    if not missing:
+        return []
+    return [
+        f'{name} is not converted: {len(missing)} of {len(annotated)} annotations in '
+        f'{str(folder)!r} have no label map with training ids, the first that is missing is '
+        f'{missing[0] + maps.suffix!r}. Make them by: {label_maps_command(root)}'
+    ]
 
 
-def check_nuscenes_infos(path: Path, root: Path) -> None:
+def check_info_file(path: Path, root: Path) -> list[str]:
     """Checks that an info file is complete and of mmdet3d's format since 1.0.
 
     The file is not unpickled, only its first key is read, so that nothing in it is run and a
@@ -49,42 +55,21 @@ def check_nuscenes_infos(path: Path, root: Path) -> None:
     Args:
         path: The info file.
         root: The folder of the data set.
-
-    Raises:
-        BadInputError: It is truncated, of an older format, or something else.
     """
     key = _first_key(path) if _ends_like_a_pickle(path) else None
-    if key in ('infos', 'metadata', 'a list'):
-        convert = host_tool('mmdet3d', 'dataset_converters/update_infos_to_v2.py')
-        raise BadInputError(
+    if key in OLD_INFO_KEYS:
+        return [
             f'The info file {str(path)!r} was made by mmdet3d before 1.0 (it begins with {key}, '
-            "not with 'metainfo' or 'data_list'), whose boxes mean something else. Make it anew "
-            f'by: {create_infos(root)}; or convert it, where the data set lies in data/nuscenes, '
-            f'by: {convert} --dataset nuscenes --pkl-path {path} --out-dir FOLDER'
-        )
-    if key not in ('metainfo', 'data_list'):
-        raise BadInputError(
+            f'not with {" or ".join(map(repr, INFO_KEYS))}), whose boxes mean something else. '
+            f'Make it anew by: {create_infos_command(root)}; or convert it, where the data set '
+            f'lies in data/nuscenes, by: {update_infos_command(path)}'
+        ]
+    if key not in INFO_KEYS:
+        return [
             f'The info file {str(path)!r} is truncated or none of mmdet3d. Make it anew by: '
-            f'{create_infos(root)}'
-        )
-
-
-def create_infos(root: Path) -> str:
-    """The command that makes nuScenes' info files from the devkit's tables in ``root``."""
-    command = host_tool('mmdet3d', 'create_data.py')
-    return f'{command} nuscenes --root-path {root} --out-dir {root} --extra-tag nuscenes'
-
-
-def host_tool(package: str, tool: str) -> str:
-    """The command that runs a tool which a host package brings along when pip installs it.
-
-    Args:
-        package: ``'mmdet3d'``.
-        tool: Path of the tool below the package's ``tools/``.
-    """
-    folder = Path(get_installed_path(package), '.mim')
-    # Its tools import each other as tools.….
-    return f'PYTHONPATH={folder} {sys.executable} {folder / "tools" / tool}'
+            f'{create_infos_command(root)}'
+        ]
+    return []
 
 
 def _first_key(path: Path) -> str | None:

@@ -1,16 +1,11 @@
 """Finds an incomplete data set before the first iteration rather than hours into an epoch."""
 
-import os
-from collections.abc import Iterator
-from typing import Any
-
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
-from sparse_mm.engine.checks.cameras import check_cameras
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.checks.report import report
+from sparse_mm.engine.checks.samples import check_samples
 
 
 @HOOKS.register_module()
@@ -27,40 +22,24 @@ class CheckDataHook(Hook):
         self.num_images = num_images
 
     def before_train(self, runner: Runner) -> None:
-        """Checks the training and the validation set."""
-        self._check(runner.train_dataloader, 'train')
+        """Checks the training and the validation set.
+
+        Raises:
+            BadInputError: One is incomplete.
+        """
+        loaders = dict(train=runner.train_dataloader)
         if runner.val_loop is not None:
-            self._check(runner.val_dataloader, 'val')
+            loaders['val'] = runner.val_dataloader
+        report(
+            problem
+            for split, loader in loaders.items()
+            for problem in check_samples(loader.dataset, split, self.num_images)
+        )
 
     def before_test(self, runner: Runner) -> None:
-        """Checks the test set."""
-        self._check(runner.test_dataloader, 'test')
+        """Checks the test set.
 
-    def _check(self, loader: DataLoader, split: str) -> None:
-        dataset: Any = loader.dataset
-        if len(dataset) == 0:
-            raise BadInputError(
-                f'The {split} set has no image with annotations of its classes; check that its '
-                'annotation file and its metainfo.classes belong together.'
-            )
-        if not hasattr(dataset, 'get_data_info'):
-            return
-        check_cameras(getattr(dataset, 'dataset', dataset), split)  # once, if a wrapper repeats it
-        step = max(1, len(dataset) // self.num_images)
-        paths = [p for i in range(0, len(dataset), step) for p in _paths(dataset.get_data_info(i))]
-        missing = [path for path in paths if not os.path.exists(path)]
-        if missing:
-            raise BadInputError(
-                f'The {split} set is incomplete: {len(missing)} of {len(paths)} files looked for '
-                f'are missing, the first is {missing[0]!r}; copy or unpack the data set again.'
-            )
-
-
-def _paths(info: dict) -> Iterator[str]:
-    """Yields the local files that one sample reads; mmdet3d keeps those of its cameras apart."""
-    cameras = info.get('images')
-    for part in [info, *(cameras.values() if isinstance(cameras, dict) else ())]:
-        for key in ('img_path', 'seg_map_path'):
-            path = part.get(key)
-            if isinstance(path, str) and '://' not in path:
-                yield path
+        Raises:
+            BadInputError: It is incomplete.
+        """
+        report(check_samples(runner.test_dataloader.dataset, 'test', self.num_images))

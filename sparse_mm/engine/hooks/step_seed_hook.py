@@ -1,5 +1,6 @@
 """Makes a resumed run draw the random numbers that the uninterrupted one would have drawn."""
 
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -10,9 +11,11 @@ from mmengine.runner.utils import set_random_seed
 class StepSeedHook(Hook):
     """Seeds Python, numpy and torch anew in every epoch and iteration.
 
-    The seeds follow from the run's seed and the number of the step, so no state needs saving. The
-    loaders' workers have random numbers of their own, which start again with each epoch where
-    ``persistent_workers=False``; with it, resuming in a later epoch augments differently.
+    The seeds follow from the run's seed, the number of the step and the rank, so no state needs
+    saving. Ranks draw different numbers for dropout and the like; the order of the data is drawn by
+    the samplers, whose seed all ranks share. The loaders' workers have random numbers of their own,
+    which start again with each epoch where ``persistent_workers=False``; with it, resuming in a
+    later epoch augments differently.
     """
 
     priority = 'VERY_HIGH'
@@ -28,5 +31,5 @@ class StepSeedHook(Hook):
         self._seed(runner, 2 * runner.iter + 1)
 
     def _seed(self, runner: Runner, step: int) -> None:
-        # runner.seed differs between the ranks where the config's randomness asks for it.
-        set_random_seed((runner.seed + 1_000_003 * step) % 2**32)
+        # The factors keep the steps of all ranks far apart. Rank 0 draws what a lone process draws.
+        set_random_seed((runner.seed + 1_000_003 * step + 982_451_653 * get_rank()) % 2**32)

@@ -19,14 +19,10 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sparse_mm.engine.hosts import needs_whole_set, precise_metric
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate
-
-# Metrics whose host class rounds: candidates that differ would tie.
-FULL_PRECISION = {'CocoMetric': 'coco_metric', 'IoUMetric': 'iou_metric'}
-# Metrics that look up every sample of the set, predicted or not.
-WHOLE_SET = ('MonoNuScenesMetric', 'NuScenesMetric', 'KittiMetric', 'WaymoMetric', 'LyftMetric')
 
 
 class CandidateScorer:
@@ -71,7 +67,7 @@ class CandidateScorer:
                 of the validation set.
         """
         for metric in self.evaluator.metrics:
-            whole = type(metric).__name__ in WHOLE_SET
+            whole = needs_whole_set(type(metric))
             if whole and num_images is not None and num_images < self.num_images(None):
                 raise BadInputError(
                     f'{type(metric).__name__} needs the whole validation set: set num_images and '
@@ -192,11 +188,5 @@ def _full_precision(cfg: dict) -> dict:
     if isinstance(cls, str):
         with METRICS.switch_scope_and_registry(None) as registry:  # the config's default scope
             cls = registry.get(cls)
-    module = FULL_PRECISION.get(getattr(cls, '__name__', ''))
-    if module is None:
-        return cfg
-    if module == 'coco_metric':  # imported only where the host package is in use
-        from sparse_mm.evaluation.coco_metric import FullPrecisionCocoMetric as Precise
-    else:
-        from sparse_mm.evaluation.iou_metric import FullPrecisionIoUMetric as Precise
-    return {**cfg, 'type': Precise}
+    precise = precise_metric(cls)
+    return cfg if precise is None else {**cfg, 'type': precise}

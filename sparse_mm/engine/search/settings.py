@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import EvolutionSettings
@@ -152,7 +153,7 @@ class SearchSettings:
             BadInputError: A setting is out of range, or there is no budget.
         """
         hooks = cfg.get('custom_hooks') or []
-        hook: Any = next((h for h in hooks if h['type'].endswith('SparsitySearchHook')), {})
+        hook: Any = next((h for h in hooks if is_kind(h['type'], 'SparsitySearchHook')), {})
         settings = {key: hook[key] for key in hook if key not in ('type', 'at', 'by_epoch')}
         known = {name: value for name, value in given.items() if value is not None}
         if 'evaluations' in known or 'generations' in known:
@@ -180,11 +181,5 @@ class SearchSettings:
 
 def _default_metric(cfg: Mapping[str, Any]) -> str:
     save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
-    usual = dict(
-        mmdet='coco/bbox_mAP',
-        mmseg='mIoU',
-        mmpretrain='accuracy/top1',
-        mmdet3d='NuScenes metric/pred_instances_3d_NuScenes/mAP',
-    )
     named = save_best if isinstance(save_best, str) and save_best != 'auto' else None
-    return named or usual.get(cfg.get('default_scope', ''), '')
+    return named or host_of(cfg).metric

@@ -1,16 +1,16 @@
 import pickle
+import re
 
 import pytest
 from mmengine.config import Config
 
-from sparse_mm.engine.checks import preflight
-from sparse_mm.engine.checks.annotation_files import check_nuscenes_infos
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.checks import check_data
+from sparse_mm.engine.checks.annotation_files import check_info_file
 
 
 def check(kind, root, **settings):
     dataset = dict(type=kind, data_root=str(root), **settings)
-    preflight.check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
+    return check_data(Config(dict(train_dataloader=dict(dataset=dataset))), ('train',))
 
 
 @pytest.fixture
@@ -30,9 +30,7 @@ PREFIX = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
 
 class TestLabelMaps:
     def test_those_that_were_not_converted(self, cityscapes):
-        with pytest.raises(BadInputError) as error:
-            check('CityscapesDataset', cityscapes, data_prefix=PREFIX)
-        message = str(error.value)
+        (message,) = check('CityscapesDataset', cityscapes, data_prefix=PREFIX)
         assert '2 of 2 annotations' in message
         assert 'ulm_0_gtFine_labelTrainIds.png' in message
         assert f'CITYSCAPES_DATASET={cityscapes} csCreateTrainIdLabelImgs' in message
@@ -40,14 +38,14 @@ class TestLabelMaps:
     def test_a_conversion_that_was_broken_off(self, cityscapes):
         folder = cityscapes / 'gtFine/train/ulm'
         (folder / 'ulm_0_gtFine_labelTrainIds.png').touch()
-        with pytest.raises(BadInputError, match=r'1 of 2 annotations.*ulm_1_gtFine_labelTrainIds'):
-            check('mmseg.CityscapesDataset', cityscapes, data_prefix=PREFIX)
+        (message,) = check('mmseg.CityscapesDataset', cityscapes, data_prefix=PREFIX)
+        assert re.search(r'1 of 2 annotations.*ulm_1_gtFine_labelTrainIds', message)
         (folder / 'ulm_1_gtFine_labelTrainIds.png').touch()
-        check('CityscapesDataset', cityscapes, data_prefix=PREFIX)
+        assert check('CityscapesDataset', cityscapes, data_prefix=PREFIX) == []
 
     def test_a_config_with_labels_of_its_own(self, cityscapes):
         suffix = dict(seg_map_suffix='_gtFine_labelIds.png')
-        check('CityscapesDataset', cityscapes, data_prefix=PREFIX, **suffix)
+        assert check('CityscapesDataset', cityscapes, data_prefix=PREFIX, **suffix) == []
 
 
 class TestNuScenesInfos:
@@ -61,13 +59,12 @@ class TestNuScenesInfos:
     def test_versions(self, tmp_path, kind, protocol):
         new = dict(metainfo=dict(info_version='1.1'), data_list=[dict(token='a')])
         self.write(tmp_path, new, protocol=protocol)
-        check(kind, tmp_path, ann_file='infos.pkl')
+        assert check(kind, tmp_path, ann_file='infos.pkl') == []
         old = dict(infos=[dict(token='a')], metadata=dict(version='v1.0-mini'))
         for content in (old, dict(reversed(old.items())), [dict(token='a')]):
             self.write(tmp_path, content, protocol=protocol)
-            with pytest.raises(BadInputError, match=r'made by mmdet3d before 1\.0') as error:
-                check(kind, tmp_path, ann_file='infos.pkl')
-            message = str(error.value)
+            (message,) = check(kind, tmp_path, ann_file='infos.pkl')
+            assert 'made by mmdet3d before 1.0' in message
             assert 'update_infos_to_v2.py --dataset nuscenes' in message
             assert f'create_data.py nuscenes --root-path {tmp_path}' in message
 
@@ -76,23 +73,21 @@ class TestNuScenesInfos:
         whole = path.read_bytes()
         for content in (whole[:-20], b'', b'metainfo.', pickle.dumps({1: 2}), pickle.dumps('text')):
             path.write_bytes(content)
-            with pytest.raises(BadInputError, match='is truncated or none of mmdet3d'):
-                check_nuscenes_infos(path, tmp_path)
+            assert 'is truncated or none of mmdet3d' in check_info_file(path, tmp_path)[0]
 
     def test_nothing_in_it_is_run(self, tmp_path):
         class Payload:
             def __reduce__(self):
                 return pytest.fail, ('the file was unpickled',)
 
-        check_nuscenes_infos(self.write(tmp_path, dict(metainfo=Payload())), tmp_path)
+        assert check_info_file(self.write(tmp_path, dict(metainfo=Payload())), tmp_path) == []
 
     def test_a_missing_file_names_the_tool(self, tmp_path):
-        with pytest.raises(BadInputError) as error:
-            check('NuScenesDataset', tmp_path, ann_file='nuscenes_infos_train.pkl')
-        assert f"there is no '{tmp_path}/nuscenes_infos_train.pkl'" in str(error.value)
-        assert f'create_data.py nuscenes --root-path {tmp_path}' in str(error.value)
+        (message,) = check('NuScenesDataset', tmp_path, ann_file='nuscenes_infos_train.pkl')
+        assert f"there is no '{tmp_path}/nuscenes_infos_train.pkl'" in message
+        assert f'create_data.py nuscenes --root-path {tmp_path}' in message
 
     def test_a_missing_folder_names_its_setting(self):
-        with pytest.raises(BadInputError, match='NUSCENES_ROOT or --cfg-options data_root') as e:
-            check('NuScenesDataset', 'nowhere', ann_file='nuscenes_infos_train.pkl')
-        assert 'root-path' not in str(e.value)
+        (message,) = check('NuScenesDataset', 'nowhere', ann_file='nuscenes_infos_train.pkl')
+        assert 'NUSCENES_ROOT or --cfg-options data_root' in message
+        assert 'root-path' not in message

@@ -1,0 +1,99 @@
+"""Whether the files of a run's data sets are there, in the form that the hosts read."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from sparse_mm.checkpoints import first_few
+from sparse_mm.engine.checks.annotation_files import check_info_file, check_label_maps, is_cut_json
+from sparse_mm.engine.hosts import DatasetFacts, create_infos_command, dataset_facts, name_of
+from sparse_mm.engine.inspection import leaf_datasets
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
+    """Checks that annotation files and image folders are there, whole, and of today's format.
+
+    Args:
+        cfg: The run's config.
+        splits: Of ``'train'``, ``'val'``, ``'test'``, those that the run will read.
+
+    Returns:
+        A sentence for each data set that is not there, and for each file that cannot be used.
+    """
+    problems: list[str] = []
+    absent: dict[tuple[str, str], dict[str, list[Path]]] = {}  # by kind and root, by split
+    facts_of: dict[str, DatasetFacts] = {}
+    for split, dataset in _datasets(cfg, splits):
+        facts, name, root = dataset_facts(dataset['type']), name_of(dataset['type']), _root(dataset)
+        if facts.draws_itself:
+            continue
+        facts_of[name] = facts
+        for path in _paths(dataset, facts):
+            if path.exists():
+                problems += _check_file(path, dataset, facts, split)
+            else:
+                found = absent.setdefault((name, root), {}).setdefault(split, [])
+                found += [path] if path not in found else []
+    for (name, root), by_split in absent.items():
+        problems.append(_say_absent(name, root, by_split, facts_of[name]))
+    return problems
+
+
+def _datasets(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in leaf_datasets(loader['dataset']) if loader else ():
+            yield split, dataset
+
+
+def _root(dataset: dict[str, Any]) -> str:
+    return dataset.get('data_root') or ''
+
+
+def _paths(dataset: dict[str, Any], facts: DatasetFacts) -> list[Path]:
+    """The files and folders that a data set reads."""
+    needed = [dataset.get('ann_file') or '', *_prefixes(dataset.get('data_prefix'))]
+    if facts.split_folder and not any(needed):
+        needed = [dataset.get('split') or '']
+    root = _root(dataset)
+    # Without any path of its own a data set reads its root.
+    return [Path(root, path) for path in needed if path] or [Path(root)]
+
+
+def _prefixes(data_prefix: dict | str | None) -> list[str]:
+    if isinstance(data_prefix, dict):
+        return [value for value in data_prefix.values() if isinstance(value, str)]
+    return [data_prefix] if data_prefix else []
+
+
+def _check_file(path: Path, dataset: dict[str, Any], facts: DatasetFacts, split: str) -> list[str]:
+    """Checks a file or folder that is there."""
+    root = Path(_root(dataset))
+    if path.suffix == '.json' and is_cut_json(path):
+        return [
+            f'{name_of(dataset["type"])} ({split}) is incomplete: the annotation file '
+            f'{str(path)!r} is truncated. {facts.hint(split)}.'
+        ]
+    if path.suffix == '.pkl' and facts.info_files:
+        return check_info_file(path, root)
+    maps = facts.label_maps
+    if maps is not None and dataset.get('seg_map_suffix', maps.suffix) == maps.suffix:
+        return check_label_maps(path, root, facts.name, maps)
+    return []
+
+
+def _say_absent(name: str, root: str, by_split: dict[str, list[Path]], facts: DatasetFacts) -> str:
+    """Says of one data set, in all splits that the run reads, what is not there and what to do."""
+    paths = list(dict.fromkeys(path for paths in by_split.values() for path in paths))
+    hint = facts.hint(next(iter(by_split)))
+    infos = [path for path in paths if path.suffix == '.pkl']
+    if facts.info_files and infos and Path(root).is_dir():
+        hint += f'. The info files are made by: {create_infos_command(Path(root))}'
+    return (
+        f'{name} ({" and ".join(by_split)}) is missing or incomplete: there is no '
+        f'{first_few([repr(str(path)) for path in paths])} (looked for from {os.getcwd()!r}). '
+        f'{hint}.'
+    )

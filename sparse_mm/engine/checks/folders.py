@@ -1,0 +1,33 @@
+"""Whether results can be written, and nothing is lost by it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from sparse_mm.checkpoints import first_few
+
+
+def check_work_dir(work_dir: str) -> list[str]:
+    """Checks that the work directory can be made and written, and leaves nothing in it."""
+    try:
+        os.makedirs(work_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        return [
+            f'The work directory {work_dir!r} cannot be written ({error.strerror}); choose another '
+            'with --work-dir.'
+        ]
+    return []
+
+
+def check_no_earlier_run(work_dir: str) -> list[str]:
+    """Checks that a new training would not write over the checkpoints of an earlier one."""
+    earlier = sorted(Path(work_dir).glob('*.pth'))
+    if not earlier:
+        return []
+    return [
+        f'The work directory {work_dir!r} holds an earlier run '
+        f'({first_few([p.name for p in earlier])}); go on with it by --resume, or choose another '
+        'with --work-dir.'
+    ]

@@ -1,0 +1,81 @@
+"""Checkpoints of other models, and files that are none."""
+
+import re
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from torch import nn
+
+from sparse_mm.checkpoints import read_checkpoint
+from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file
+from sparse_mm.errors import BadInputError
+
+
+def build(classes, name='backbone'):
+    model = nn.Module()
+    model.add_module(name, nn.Linear(4, 4))
+    model.head = nn.Linear(4, classes)
+    return model
+
+
+def save(tmp_path, model):
+    path = str(tmp_path / 'model.pth')
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return path
+
+
+def test_other_heads_are_for_fine_tuning_only(tmp_path):
+    path = save(tmp_path, build(3))
+    assert check_checkpoint(path, build(3), whole=True) == []
+    assert check_checkpoint(path, build(5), whole=False) == []
+    (problem,) = check_checkpoint(path, build(5), whole=True)
+    assert re.search(r'head\.weight \(3, 4\) instead of \(5, 4\)', problem)
+
+
+def test_weights_that_are_missing(tmp_path):
+    path = save(tmp_path, build(3).backbone)
+    for whole in (True, False):
+        (problem,) = check_checkpoint(path, build(3), whole=whole)
+        assert re.search(r'lacks backbone\.weight.* has weight, bias', problem)
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    path = str(tmp_path / 'model.pth')
+    torch.save([1, 2], path)
+    (problem,) = check_checkpoint(path, build(3), whole=True)
+    assert re.search('holds a list, not a checkpoint', problem)
+    torch.save(dict(meta=dict(epoch=1)), path)
+    (problem,) = check_checkpoint(path, build(3), whole=True)
+    assert re.search('holds no named weights', problem)
+
+
+def test_nothing_unsafe_is_loaded(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return getattr, (str, 'upper')
+
+    path = str(tmp_path / 'model.pth')
+    for content, named in ((Payload(), None), (Hook(), 'mmengine.hooks.hook.Hook')):
+        torch.save(dict(state_dict=build(3).state_dict(), extra=content), path)
+        with pytest.raises(BadInputError) as error:
+            read_checkpoint(path)
+        if named:
+            assert f'holds {named}, which is not safe to load' in str(error.value)
+
+
+def test_the_backbone_is_found_by_other_names(tmp_path):
+    path = save(tmp_path, build(3, 'img_backbone'))
+    model = build(5, 'img_backbone')
+    assert check_checkpoint(path, model, whole=False) == []
+    model.img_backbone = nn.Linear(6, 4)
+    (problem,) = check_checkpoint(path, model, whole=False)
+    assert 'img_backbone.weight (4, 4) instead of (4, 6)' in problem
+
+
+def test_a_file_is_looked_at_before_any_model_is_built(tmp_path):
+    assert check_checkpoint_file(save(tmp_path, build(3))) == []
+    (problem,) = check_checkpoint_file(str(tmp_path / 'nothing.pth'))
+    assert 'does not exist' in problem
+    (tmp_path / 'text.pth').write_text('no checkpoint')
+    assert 'not a PyTorch checkpoint' in check_checkpoint_file(str(tmp_path / 'text.pth'))[0]

@@ -1,0 +1,94 @@
+"""The table of facts about the hosts, asked by names, dotted names and classes."""
+
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+from sparse_mm.engine import hosts
+
+
+class Resize:
+    pass
+
+
+class MyResize(Resize):
+    pass
+
+
+class CocoDataset:
+    pass
+
+
+class MyCoco(CocoDataset):
+    pass
+
+
+def test_a_type_has_names():
+    assert hosts.names_of('mmdet.Resize') == ('Resize',)
+    assert hosts.names_of('mmdet.datasets.transforms.Resize') == ('Resize',)
+    assert hosts.names_of(MyResize) == ('MyResize', 'Resize')
+    assert hosts.name_of(hosts.name_of) == 'name_of'
+    assert hosts.is_kind(MyResize, 'Resize', 'CenterCrop')
+    assert not hosts.is_kind('MyResize', 'Resize')
+
+
+@pytest.mark.parametrize(
+    ('transform', 'size'),
+    [
+        (dict(type='Resize', scale=(300, 200), keep_ratio=False), (200, 300)),
+        (dict(type='mmdet.Resize', scale=(300, 200)), (200, 300)),
+        (dict(type=MyResize, scale=300), (300, 300)),
+        (dict(type='Resize', scale=(300, 200), keep_ratio=True), None),
+        (dict(type='Resize', scale_factor=2.0), None),
+        (dict(type='RandomResize', scale=(300, 200), ratio_range=(0.5, 2.0)), None),
+        (dict(type='CenterCrop', crop_size=224), (224, 224)),
+        (dict(type='mmpretrain.CenterCrop', crop_size=(200, 300)), (200, 300)),
+        (dict(type='FixShapeResize', width=300, height=200), (200, 300)),
+        (dict(type='AugmentSurroundImages', size=(56, 112)), (56, 112)),
+        (dict(type='RandomFlip'), None),
+    ],
+)
+def test_sizes_that_transforms_fix(transform, size):
+    assert hosts.size_after(transform) == size
+
+
+@pytest.mark.parametrize('kind', ['CocoDataset', 'mmdet.CocoDataset', MyCoco])
+def test_data_sets(kind):
+    assert hosts.dataset_facts(kind).variable == 'COCO_ROOT'
+
+
+def test_data_sets_that_are_not_in_the_table():
+    assert hosts.dataset_facts('NuScenesFrames').info_files
+    assert hosts.dataset_facts('Anything').hint('val') == 'set data_root of val_dataloader.dataset'
+
+
+def test_metrics():
+    def metric(name, *above):
+        return type(name, above, {})
+
+    nuscenes = metric('NuScenesMetric')
+    assert hosts.needs_whole_set(metric('MonoNuScenesMetric', nuscenes))
+    assert not hosts.needs_whole_set(metric('CocoMetric'))
+    # A class that somebody derived may round as it likes.
+    assert hosts.precise_metric(metric('Own', metric('CocoMetric'))) is None
+
+
+def test_where_a_config_belongs():
+    model = type('Detector', (), {'__module__': 'mmdet.models.detectors'})
+    for cfg in (
+        dict(default_scope='mmdet'),
+        dict(model=dict(type=model)),
+        dict(default_scope=None, model=dict(type='mmdet.MaskRCNN')),
+    ):
+        assert hosts.scope_of(Config(cfg)) == 'mmdet'
+        assert hosts.host_of(Config(cfg)).metric == 'coco/bbox_mAP'
+    assert hosts.scope_of(Config(dict(model=dict(type='SparseViT')))) == 'mmengine'
+    assert hosts.host_of(Config(dict(default_scope='mine'))) == hosts.Host()
+
+
+def test_types_are_found_at_any_depth():
+    model = dict(type='A', parts=[dict(type='B', norm=dict(type='SyncBN')), 3], other=None)
+    assert list(hosts.types_in(model)) == ['A', 'B', 'SyncBN']
+    assert list(hosts.types_in(SimpleNamespace(type='C'))) == []
+    assert hosts.uses_sync_bn(model)
