@@ -6,7 +6,7 @@ every scope) and lets torch's safe unpickler read MMEngine's own checkpoints.
 
 from importlib.util import find_spec
 
-from sparse_mm import models
+from sparse_mm import cpu, models
 from sparse_mm.checkpoints import declare_safe_classes
 from sparse_mm.engine import hooks
 from sparse_mm.version import __version__
@@ -15,4 +15,4 @@ declare_safe_classes()
 if find_spec('mmdet'):  # the backbones alone need only mmengine and mmcv
     from sparse_mm import datasets  # noqa: F401
 
-__all__ = ['__version__', 'hooks', 'models']
+__all__ = ['__version__', 'cpu', 'hooks', 'models']

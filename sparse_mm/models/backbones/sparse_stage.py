@@ -12,26 +12,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.layers.feed_forward import FeedForward
-from sparse_mm.models.layers.parts import computes_in_parts
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.layers.window_attention import WindowMSA
 from sparse_mm.models.layers.windows import (
     KeptWindows,
-    flat_rows,
+    StageWindows,
     gather_windows,
-    rank_windows,
-    real_tokens,
     scatter_windows,
-    select_windows,
-    split_windows,
-    token_importance,
-    window_grid,
 )
-from sparse_mm.models.ratios import num_kept
-
-# Size of an FFN's hidden layer for the windows that a CPU computes at a time, in inference
-# (docs/performance.md).
-PART_BYTES = 12 * 2**20
 
 
 class SparseBlock(BaseModule):
@@ -85,42 +73,35 @@ class SparseBlock(BaseModule):
             embed_dims, feedforward_channels, activation, drop_rate, self.drop_path
         )
 
-    def forward(self, rows: Tensor, kept: KeptWindows, masks: Tensor | None) -> None:
-        """Updates the rows of the kept windows in place.
+    def forward(self, rows: Tensor, kept: KeptWindows) -> Tensor:
+        """Computes the kept windows; the tokens of all others pass through.
 
         Args:
             rows: ``(B * L [+ 1], C)``, the stage's map.
             kept: The windows to compute.
-            masks: ``(4, N, N)`` of the shifted grid; None on the regular grid.
+
+        Returns:
+            The new map, ``(B * L [+ 1], C)``.
         """
-        if computes_in_parts(rows) and not self.training:
-            hidden_bytes = 4 * kept.shape[2] * self.ffn.hidden_dims
-            for part in split_windows(kept, max(1, PART_BYTES // hidden_bytes)):
-                x = self._attend(gather_windows(rows, part), part, masks)
-                targets, x = real_tokens(part, x)  # nobody reads what an FFN makes of padding
-                rows.index_copy_(0, targets, self.ffn(self.norm2(x), x).to(rows.dtype))
-            return
         windows = gather_windows(rows, kept)  # (B * k, N, C)
         if self.with_cp and torch.is_grad_enabled():
-            windows = checkpoint(self._compute, windows, kept, masks, use_reentrant=False)
+            windows = checkpoint(self._compute, windows, kept, use_reentrant=False)
         else:
-            windows = self._compute(windows, kept, masks)
-        scatter_windows(rows, kept, windows)
+            windows = self._compute(windows, kept)
+        return scatter_windows(rows, kept, windows)
 
-    def _compute(self, windows: Tensor, kept: KeptWindows, masks: Tensor | None) -> Tensor:
-        x = self._attend(windows, kept, masks)
-        return self.ffn(self.norm2(x), x).view_as(windows)
-
-    def _attend(self, windows: Tensor, kept: KeptWindows, masks: Tensor | None) -> Tensor:
+    def _compute(self, windows: Tensor, kept: KeptWindows) -> Tensor:
+        """Attention and FFN, ``(B * k, N, C)`` -> ``(B * k, N, C)``."""
         if kept.padding is not None and self.pad_before_norm:
             windows = windows.masked_fill(kept.padding, 0.0)
         x = self.norm1(windows)
         if kept.padding is not None and not self.pad_before_norm:
             x = x.masked_fill(kept.padding, 0.0)
-        x = self.attn['w_msa'](x, kept.mask_kind, masks)
+        x = self.attn['w_msa'](x, kept.mask_kind, kept.masks)
         # Stochastic depth drops whole images, so their tokens stand together: (B, k * N, C).
         images = kept.shape[0], -1, windows.shape[-1]
-        return windows.view(images) + self.drop_path(x.view(images))
+        x = windows.view(images) + self.drop_path(x.view(images))
+        return self.ffn(self.norm2(x), x).view_as(windows)
 
 
 class SparseStage(BaseModule):
@@ -167,34 +148,19 @@ class SparseStage(BaseModule):
         """Runs the blocks on the windows that the ratios leave, then merges patches.
 
         Args:
-            x: ``(B, H * W, C)``, the caller's no more: blocks write into it.
+            x: ``(B, H * W, C)``.
             hw_shape: ``(H, W)``.
             ratios: One for each block, not decreasing.
 
         Returns:
             The input of the next stage with its shape, and the output of this one with its shape.
         """
-        batch, length, channels = x.shape
-        shifts = 0, self.window_size // 2
-        grids = [window_grid(*hw_shape, self.window_size, shift, x.device) for shift in shifts]
-        num_windows = len(grids[0].tokens)
-        importance: Tensor | None = None
-        rankings: list[Tensor | None] = [None, None]
-        selected: dict[tuple[int, int], KeptWindows] = {}
-
-        rows = flat_rows(x, grids[0])  # (B * L [+ 1], C)
+        windows = StageWindows(hw_shape, self.window_size, len(x), x.device)
+        rows = windows.to_rows(x)  # (B * L [+ 1], C)
         for i, (block, ratio) in enumerate(zip(self.blocks, ratios, strict=True)):
-            kept, shifted = num_kept(num_windows, ratio), i % 2
-            if kept < num_windows and importance is None:
-                # Once per stage, on what its first sparse block sees.
-                importance = token_importance(rows[: batch * length].view(batch, length, channels))
-                rankings = [rank_windows(importance, grid) for grid in grids]
-            if (kept, shifted) not in selected:
-                selected[kept, shifted] = select_windows(
-                    grids[shifted], rankings[shifted], kept, batch
-                )
-            block(rows, selected[kept, shifted], grids[shifted].masks)
-        out = rows[: batch * length].view(batch, length, channels)
+            kept = windows.select(rows, ratio, shifted=i % 2 == 1)
+            rows = block(rows, kept)
+        out = windows.to_map(rows)  # (B, H * W, C)
         if self.downsample is None:
             return out, hw_shape, out, hw_shape
         return *self.downsample(out, hw_shape), out, hw_shape

@@ -1,13 +1,12 @@
 """SparseViT: Swin whose blocks compute only the windows that matter."""
 
 from collections.abc import Sequence
-from fractions import Fraction
-from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import BaseModule, ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
@@ -15,16 +14,16 @@ from mmengine.utils import to_2tuple
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.patch_embedding import PatchEmbedding
+from sparse_mm.models import executors
+from sparse_mm.models.backbones.prunable import PrunableBackbone
 from sparse_mm.models.backbones.sparse_stage import SparseStage
-from sparse_mm.models.layers.parts import channels_first
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.pretrained import backbone_weights, load_pretrained
-from sparse_mm.models.ratios import RatioSpec, StageRatios, parse_ratios
+from sparse_mm.models.ratios import RatioSpec
 
 
 @MODELS.register_module()
-class SparseViT(BaseModule):
+class SparseViT(PrunableBackbone, BaseModule):
     """Swin Transformer with window activation pruning.
 
     Source of the method: SparseViT (Chen et al., CVPR 2023, https://arxiv.org/abs/2303.17605) on
@@ -35,9 +34,9 @@ class SparseViT(BaseModule):
     In each block only the windows with the largest activations go through attention and FFN; the
     tokens of the others pass through unchanged. Which windows those are is decided once per stage.
 
-    The ratios in use are saved with the weights (``ratio_fractions``, absent where the model is
-    dense). A model built with ``pruning_ratios=None`` takes them over from a checkpoint; a model
-    built with ratios keeps its own.
+    The ratios are saved with the weights, as ``saved_ratios``. A model built with
+    ``pruning_ratios=None`` takes them over from a checkpoint; a model built with ratios keeps its
+    own.
 
     Args:
         pretrain_img_size: Image size of the pre-training, for the absolute position embedding.
@@ -86,8 +85,6 @@ class SparseViT(BaseModule):
         BadInputError: The ratios do not fit (see :func:`~sparse_mm.models.ratios.parse_ratios`),
             or the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ.
     """
-
-    ratio_fractions: Tensor
 
     def __init__(
         self,
@@ -140,7 +137,7 @@ class SparseViT(BaseModule):
         self.frozen_stages = frozen_stages
         self.num_features = [embed_dims * 2**i for i in range(len(depths))]
 
-        self.patch_embed = PatchEmbedding(
+        self.patch_embed = PatchEmbed(
             in_channels=in_channels,
             embed_dims=embed_dims,
             kernel_size=patch_size,
@@ -187,34 +184,7 @@ class SparseViT(BaseModule):
         for i in self.out_indices:
             self.add_module(f'norm{i}', build_norm_layer(norm_cfg, self.num_features[i])[1])
 
-        # A buffer, so that averaged copies of the model (EMA) carry the ratios too. Integers, so
-        # that no cast of the model to half precision turns 0.8 into 0.7998.
-        self.register_buffer('ratio_fractions', torch.zeros(sum(depths), 2, dtype=torch.int64))
-        self.register_state_dict_post_hook(_leave_out_dense_ratios)
-        self.keeps_own_ratios = pruning_ratios is not None
-        self.set_pruning_ratios(pruning_ratios)
-
-    @property
-    def pruning_ratios(self) -> list[list[float]]:
-        """The ratio of every block, stage by stage."""
-        return [[float(ratio) for ratio in stage] for stage in self._ratios]
-
-    def set_pruning_ratios(self, pruning_ratios: RatioSpec) -> None:
-        """Changes the ratios of all blocks, from the next forward pass on.
-
-        Args:
-            pruning_ratios: As in the constructor.
-
-        Raises:
-            BadInputError: They do not fit the backbone.
-        """
-        self._use_ratios(parse_ratios(pruning_ratios, self.depths))
-
-    def _use_ratios(self, ratios: StageRatios) -> None:
-        self._ratios = ratios
-        fractions = [(r.numerator, r.denominator) for stage in ratios for r in stage]
-        with torch.no_grad():
-            self.ratio_fractions.copy_(torch.tensor(fractions))
+        self.init_ratios(pruning_ratios)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Computes feature maps.
@@ -225,20 +195,29 @@ class SparseViT(BaseModule):
         Returns:
             One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
         """
-        x, hw_shape = self.patch_embed(x)  # (B, H/4 * W/4, C)
-        if self.use_abs_pos_embed:
-            x = x + self._position_embedding(hw_shape)
-        x = self.drop_after_pos(x)
-
+        executor = executors.find(self, x)
+        if executor is not None:
+            return executor.run(self, x)
+        x, hw_shape = self.embed(x)  # (B, H/4 * W/4, C)
         outs = []
-        for i, stage in enumerate(self.stages):
-            x, hw_shape, out, out_hw_shape = stage(x, hw_shape, self._ratios[i])
+        for i, (stage, ratios) in enumerate(zip(self.stages, self.ratios_in_force(), strict=True)):
+            x, hw_shape, out, out_hw_shape = stage(x, hw_shape, ratios)
             if i in self.out_indices:
-                out = channels_first(out, getattr(self, f'norm{i}'))  # (B, C_i, H_i * W_i)
-                outs.append(out.unflatten(2, out_hw_shape))
+                out = getattr(self, f'norm{i}')(out).transpose(1, 2)  # (B, C_i, H_i * W_i)
+                outs.append(out.unflatten(2, out_hw_shape).contiguous())
         return tuple(outs)
 
-    def _position_embedding(self, hw_shape: tuple[int, int]) -> Tensor:
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Makes tokens of ``(B, in_channels, H, W)``: ``(B, H' * W', C)`` and ``(H', W')``."""
+        x, (height, width) = self.patch_embed(images)
+        if torch.jit.is_tracing():  # sizes are tensors there, and the windows need numbers
+            height, width = int(height), int(width)
+        if self.use_abs_pos_embed:
+            x = x + self.position_embedding((height, width))
+        return self.drop_after_pos(x), (height, width)
+
+    def position_embedding(self, hw_shape: tuple[int, int]) -> Tensor:
+        """The absolute position embedding, resized to a map of ``(H, W)``: ``(1, H * W, C)``."""
         embedding = self.absolute_pos_embed
         if tuple(hw_shape) == self.position_shape:
             return embedding
@@ -301,27 +280,6 @@ class SparseViT(BaseModule):
         for name in [n for n in weights if n.endswith('relative_position_index')]:
             del weights[name]  # follows from the window size
         return weights
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        name = prefix + 'ratio_fractions'
-        takes_over = name in state_dict and not self.keeps_own_ratios
-        if not takes_over:
-            # A dense checkpoint has no ratios, and the config's own go before a checkpoint's.
-            state_dict[name] = self.ratio_fractions
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if takes_over:
-            ratios = iter(Fraction(*pair) for pair in self.ratio_fractions.tolist())
-            self._ratios = tuple(tuple(islice(ratios, depth)) for depth in self.depths)
-
-
-def _leave_out_dense_ratios(
-    module: SparseViT, state_dict: dict[str, Any], prefix: str, local_metadata: dict
-) -> None:
-    """Keeps the ``state_dict`` of a dense model the same as that of mmdet's Swin."""
-    if not module.ratio_fractions[:, 0].any():
-        state_dict.pop(prefix + 'ratio_fractions', None)
 
 
 def _resize_bias_table(table: Tensor, target: Tensor) -> Tensor:

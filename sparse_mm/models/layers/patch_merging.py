@@ -3,34 +3,27 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear, lies_by_column, linear
-from sparse_mm.models.layers.parts import join, parts
-
-# Size of a part of the map in inference on a CPU: the product reads its weights for each.
-PART_BYTES = 6 * 2**20
-
 
 class PatchMerging(nn.Module):
     """Joins each ``stride × stride`` patch of tokens into one.
 
-    The weights are in the order of mmdet's ``PatchMerging``, channel by channel as ``nn.Unfold``
-    has it. The tokens of a patch are joined one behind the other instead, which copies whole
-    tokens; so the weights, which are far smaller than a map, are brought to that order.
+    The channels of a joined patch are in the order of mmdet's ``PatchMerging``, channel by channel
+    as ``nn.Unfold`` has it, so its weights load as they are.
 
     Args:
         in_channels: Channels ``C`` of the map.
         out_channels: Channels of the smaller map.
         stride: Side of a patch.
-        norm: Layer normalisation of joined patches; None for none.
+        norm: Normalisation of joined patches; None for none.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, norm: nn.LayerNorm | None
+        self, in_channels: int, out_channels: int, stride: int, norm: nn.Module | None
     ) -> None:
         super().__init__()
         self.stride = stride
         self.norm = norm
-        self.reduction = Linear(stride * stride * in_channels, out_channels, bias=False)
+        self.reduction = nn.Linear(stride * stride * in_channels, out_channels, bias=False)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Merges ``(B, H * W, C)`` to ``(B, H' * W', out_channels)``.
@@ -40,30 +33,18 @@ class PatchMerging(nn.Module):
         Returns:
             The smaller map and its ``(H', W')``.
         """
-        batch, _, channels = x.shape
-        (height, width), stride = hw_shape, self.stride
-        x = x.view(batch, height, width, channels)
+        x = self.to_patches(x.unflatten(1, hw_shape))  # (B, H', W', C * stride²)
+        x = x.flatten(1, 2)
+        if self.norm is not None:
+            x = self.norm(x)
+        height, width = (-(-side // self.stride) for side in hw_shape)
+        return self.reduction(x), (height, width)
+
+    def to_patches(self, x: Tensor) -> Tensor:
+        """Joins the tokens of each patch: ``(B, H, W, C)`` -> ``(B, H', W', C * stride²)``."""
+        stride = self.stride
+        height, width = x.shape[1:3]
         if height % stride or width % stride:
             x = F.pad(x, (0, 0, 0, -width % stride, 0, -height % stride))
-        down, across = x.shape[1] // stride, x.shape[2] // stride
-        x = x.view(batch * down, stride, across, stride, channels)
-        weight = self._by_token(self.reduction.weight)
-        if self.norm is not None:
-            scale, shift = self._by_token(self.norm.weight), self._by_token(self.norm.bias)
-
-        def merge(part: Tensor) -> Tensor:
-            part = part.transpose(1, 2).flatten(0, 1).flatten(1)  # (patches, stride² * C)
-            if self.norm is not None:
-                part = F.layer_norm(part, part.shape[-1:], scale, shift, self.norm.eps)
-            return linear(part, weight)
-
-        # Some rows of patches at a time.
-        out = join((merge(part) for part in parts(x, PART_BYTES)), batch * down * across)
-        return out.view(batch, down * across, -1), (down, across)
-
-    def _by_token(self, parameter: Tensor) -> Tensor:
-        """Brings ``(..., C * stride²)`` to the order ``stride² * C``."""
-        if lies_by_column(parameter):  # then whole columns are copied
-            columns = parameter.t().unflatten(0, (-1, self.stride**2))  # (C, stride², D)
-            return columns.transpose(0, 1).flatten(0, 1).t()
-        return parameter.unflatten(-1, (-1, self.stride**2)).transpose(-1, -2).flatten(-2)
+        x = x.unflatten(2, (-1, stride)).unflatten(1, (-1, stride))  # (B, H', s, W', s, C)
+        return x.permute(0, 1, 3, 5, 2, 4).flatten(3)

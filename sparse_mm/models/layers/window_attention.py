@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparse_mm.models.layers.linear import Linear
-
 
 def relative_position_index(window_size: int) -> Tensor:
     """Which row of the bias table stands for each pair of tokens of a window.
@@ -22,6 +20,37 @@ def relative_position_index(window_size: int) -> Tensor:
     rows_apart = row[:, None] - row[None, :] + window_size - 1
     columns_apart = column[:, None] - column[None, :] + window_size - 1
     return rows_apart * (2 * window_size - 1) + columns_apart
+
+
+def attend(
+    qkv: Tensor,
+    bias: Tensor,
+    kinds: Tensor | None = None,
+    masks: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Attention among the tokens of each window, the one place where it is computed.
+
+    Args:
+        qkv: ``(num_windows, N, 3, heads, d)``: queries, keys and values.
+        bias: ``(heads, N, N)``, added to the logits of all windows.
+        kinds: ``(num_windows,)`` int64, which of ``masks`` holds for each window; None for no mask.
+        masks: ``(4, N, N)``, added to the logits.
+        scale: Of the logits; None for ``d ** -0.5``.
+        dropout: Of the attention weights.
+
+    Returns:
+        ``(num_windows, N, heads * d)``.
+    """
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (num_windows, heads, N, d) each
+    bias = bias.unsqueeze(0)
+    if kinds is not None and masks is not None:
+        bias = (bias + masks.unsqueeze(1)).index_select(0, kinds)  # (num_windows, heads, N, N)
+    x = F.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout, scale=scale
+    )
+    return x.transpose(1, 2).flatten(2)
 
 
 class WindowMSA(nn.Module):
@@ -63,16 +92,16 @@ class WindowMSA(nn.Module):
             torch.zeros((2 * window_size - 1) ** 2, num_heads)
         )
         self.register_buffer('relative_position_index', relative_position_index(window_size))
-        self.qkv = Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.qkv = nn.Linear(embed_dims, embed_dims * 3, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
     def position_bias(self) -> Tensor:
-        """The bias of every pair of tokens: ``(1, num_heads, N, N)``."""
+        """The bias of every pair of tokens: ``(num_heads, N, N)``."""
         index = self.relative_position_index
         # Taken from the transposed table, each head's biases lie together, as attention reads them.
         bias = self.relative_position_bias_table.t().index_select(1, index.flatten())
-        return bias.view(1, self.num_heads, *index.shape)
+        return bias.view(self.num_heads, *index.shape)
 
     def forward(
         self, x: Tensor, mask_kind: Tensor | None = None, masks: Tensor | None = None
@@ -88,23 +117,7 @@ class WindowMSA(nn.Module):
         Returns:
             ``(num_windows, N, C)``.
         """
-        windows, length, channels = x.shape
-        qkv = self.qkv(x).view(windows, length, 3, self.num_heads, -1)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(
-            0
-        )  # (num_windows, heads, N, C / heads)
-        bias = self.position_bias()
-        if mask_kind is not None and masks is not None:
-            bias = (bias + masks.unsqueeze(1)).index_select(
-                0, mask_kind
-            )  # (num_windows, heads, N, N)
-        x = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias.to(query.dtype),
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-            scale=self.scale,
-        )
-        x = x.transpose(1, 2).reshape(windows, length, channels)
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (num_windows, N, 3, heads, d)
+        dropout = self.attn_drop_rate if self.training else 0.0
+        x = attend(qkv, self.position_bias(), mask_kind, masks, self.scale, dropout)
         return self.proj_drop(self.proj(x))

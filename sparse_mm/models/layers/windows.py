@@ -1,15 +1,13 @@
 """Which tokens make which window, which windows matter, and moving just those.
 
-The whole idea of SparseViT (Chen et al., CVPR 2023, section 3) in pure functions: a map of ``H ×
-W`` tokens is never rolled, padded or cut into windows. A window is a row of token indices; a block
-reads the rows of the windows it keeps, works on them, and writes them back in place. The tokens of
-all other windows are not touched.
+The whole idea of SparseViT (Chen et al., CVPR 2023, section 3) in pure functions. A map of ``H ×
+W`` tokens is never rolled, padded or cut into windows. A window is a row of token indices: a block
+gathers the tokens of the windows it keeps, computes on them, and scatters the results into a new
+map. The tokens of all other windows pass through unchanged.
 """
 
-import math
-from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from sparse_mm.models.layers.parts import join, parts
+from sparse_mm.models.ratios import num_kept
 
-# Added to the attention between tokens that a cyclic shift brought side by side (Swin, Liu et al.,
-# ICCV 2021).
+# Added to the attention logits between tokens that a cyclic shift brought side by side (Swin, Liu
+# et al., ICCV 2021).
 SEPARATE = -100.0
 
 
@@ -53,12 +51,14 @@ class KeptWindows(NamedTuple):
         rows: ``(B * k * N,)`` int64, rows of the flattened ``(B * H * W [+ 1], C)`` map.
         padding: ``(B * k, N, 1)`` bool, or None where the map needs no padding.
         mask_kind: ``(B * k,)`` int64, or None on the regular grid.
+        masks: The grid's ``(4, N, N)``, or None on the regular grid.
         shape: ``(B, k, N)``.
     """
 
     rows: Tensor
     padding: Tensor | None
     mask_kind: Tensor | None
+    masks: Tensor | None
     shape: tuple[int, int, int]
 
 
@@ -79,13 +79,10 @@ def make_window_grid(
     Returns:
         The grid, windows in row-major order.
     """
-    windows_down, windows_across = math.ceil(height / window_size), math.ceil(width / window_size)
-    row = (torch.arange(windows_down * window_size, device=device) + shift) % (
-        windows_down * window_size
-    )
-    column = (torch.arange(windows_across * window_size, device=device) + shift) % (
-        windows_across * window_size
-    )
+    windows_down, windows_across = -(-height // window_size), -(-width // window_size)
+    padded_height, padded_width = windows_down * window_size, windows_across * window_size
+    row = (torch.arange(padded_height, device=device) + shift) % padded_height
+    column = (torch.arange(padded_width, device=device) + shift) % padded_width
     inside = (row < height)[:, None] & (column < width)[None, :]
     index = torch.where(inside, row[:, None] * width + column[None, :], height * width)
     tokens = (
@@ -93,7 +90,7 @@ def make_window_grid(
         .transpose(1, 2)
         .reshape(windows_down * windows_across, window_size * window_size)
     )  # (num_windows, N)
-    needs_padding = bool(height % window_size or width % window_size)
+    needs_padding = padded_height != height or padded_width != width
     padding = tokens == height * width if needs_padding else None
     if not shift:
         return WindowGrid(height * width, tokens, padding, None, None)
@@ -105,9 +102,10 @@ def make_window_grid(
     wrapped = torch.arange(window_size, device=device) >= window_size - shift
     below = wrapped.repeat_interleave(window_size)  # (N,)
     beside = wrapped.repeat(window_size)  # (N,)
-    torn = below[:, None] != below[None, :], beside[:, None] != beside[None, :]  # (N, N) each
-    nothing = torch.zeros_like(torn[0])
-    masks = torch.stack([nothing, torn[0], torn[1], torn[0] | torn[1]])  # (4, N, N)
+    apart_down = below[:, None] != below[None, :]  # (N, N)
+    apart_across = beside[:, None] != beside[None, :]  # (N, N)
+    together = torch.zeros_like(apart_down)
+    masks = torch.stack([together, apart_down, apart_across, apart_down | apart_across])
     return WindowGrid(height * width, tokens, padding, mask_kind, masks * SEPARATE)
 
 
@@ -121,24 +119,25 @@ def _cached_window_grid(
         return make_window_grid(height, width, window_size, shift, device)
 
 
-@torch.compiler.assume_constant_result
 def window_grid(
     height: int, width: int, window_size: int, shift: int, device: torch.device
 ) -> WindowGrid:
     """:func:`make_window_grid`, built once per map size and device and then kept there.
 
-    Under ``torch.compile`` and ``torch.export`` the tables are constants of the graph.
+    Where a graph is captured whose size may be a symbol, or by ``torch.jit.trace``, which records
+    what it sees and compares two passes, the tables are computed in the graph.
     """
+    symbolic = isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt)
+    if symbolic or torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing():
+        return make_window_grid(height, width, window_size, shift, device)
     return _cached_window_grid(height, width, window_size, shift, device)
 
 
 @torch.no_grad()
 def token_importance(x: Tensor) -> Tensor:
-    """Mean magnitude of each token (SparseViT, section 3.2): ``(B, L, C)`` -> ``(B, L)``."""
-    tokens = parts(x.flatten(0, 1))
+    """Mean magnitude of each token (SparseViT, section 3.2): ``(..., C)`` -> ``(...)``, float32."""
     # Not mean(dtype=torch.float32), which is the same and cannot be exported to ONNX.
-    means = (part.abs().float().mean(dim=-1) for part in tokens)
-    return join(means, x.shape[0] * x.shape[1]).view(x.shape[:2])
+    return x.abs().float().mean(dim=-1)
 
 
 @torch.no_grad()
@@ -187,76 +186,77 @@ def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: i
         rows = rows.masked_fill(padding, batch * grid.num_tokens)
         padding = padding.flatten(0, 1).unsqueeze(-1)  # (B * k, N, 1)
     mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows].flatten()
-    return KeptWindows(rows.flatten(), padding, mask_kind, (batch, kept, grid.tokens.shape[1]))
+    shape = batch, kept, grid.tokens.shape[1]
+    return KeptWindows(rows.flatten(), padding, mask_kind, grid.masks, shape)
 
 
-def split_windows(kept: KeptWindows, most: int) -> Iterator[KeptWindows]:
-    """Cuts kept windows into parts of about equal size, which can be computed one after another.
+class StageWindows:
+    """The windows of one stage: scored once, ranked on both grids, selected block by block.
 
-    Windows share no token, so the order does not matter.
-
-    Args:
-        kept: Windows of ``B`` images.
-        most: The largest number of windows in a part.
-
-    Yields:
-        The parts, each as if all its windows were of one image: ``shape`` is ``(1, k', N)``.
-    """
-    batch, k, length = kept.shape
-    parts = max(1, math.ceil(batch * k / most))
-    ends = [batch * k * i // parts for i in range(parts + 1)]
-    for start, end in pairwise(ends):
-        padding = None if kept.padding is None else kept.padding[start:end]
-        mask_kind = None if kept.mask_kind is None else kept.mask_kind[start:end]
-        rows = kept.rows[start * length : end * length]
-        yield KeptWindows(rows, padding, mask_kind, (1, end - start, length))
-
-
-def flat_rows(x: Tensor, grid: WindowGrid) -> Tensor:
-    """Brings a map, once per stage, into the flat form that the stage's blocks change in place.
+    The score is taken on the input of the first block that leaves a window out; the later blocks
+    keep a prefix of the same ranking (SparseViT, section 3.2).
 
     Args:
-        x: ``(B, L, C)``.
-        grid: Any grid of the map.
-
-    Returns:
-        ``(B * L, C)``; or ``(B * L + 1, C)`` where windows need padding: the last row is what
-        padding tokens read and write. Without padding and gradients it may be the memory of ``x``.
+        hw_shape: ``(H, W)`` of the map, in tokens.
+        window_size: Side of a window.
+        batch: Images ``B``.
+        device: Of the map.
     """
-    rows = x.contiguous().flatten(0, 1)
-    if grid.padding is not None:
-        return F.pad(rows, (0, 0, 0, 1))
-    # Autograd would copy the gradients of the whole map for each write into a view of it.
-    return rows.clone() if torch.is_grad_enabled() else rows
+
+    def __init__(
+        self, hw_shape: tuple[int, int], window_size: int, batch: int, device: torch.device
+    ) -> None:
+        shifts = 0, window_size // 2
+        self.grids = [window_grid(*hw_shape, window_size, shift, device) for shift in shifts]
+        self.batch = batch
+        self.num_tokens = self.grids[0].num_tokens
+        self._rankings: list[Tensor | None] = [None, None]
+        self._selected: dict[tuple[int, int, bool], KeptWindows] = {}
+
+    def to_rows(self, x: Tensor) -> Tensor:
+        """Flattens a map, ``(B, L, C)`` -> ``(B * L [+ 1], C)``.
+
+        The further row, where windows need padding, is what padding tokens read and write.
+        """
+        rows = x.flatten(0, 1)
+        return rows if self.grids[0].padding is None else F.pad(rows, (0, 0, 0, 1))
+
+    def to_map(self, rows: Tensor) -> Tensor:
+        """Undoes :meth:`to_rows`: ``(B * L [+ 1], C)`` -> ``(B, L, C)``."""
+        return rows[: self.batch * self.num_tokens].view(self.batch, self.num_tokens, -1)
+
+    def select(self, rows: Tensor, ratio: Fraction, shifted: bool) -> KeptWindows:
+        """Selects a block's windows.
+
+        Args:
+            rows: ``(B * L [+ 1], C)``, the block's input.
+            ratio: Share of windows to leave out; not below that of an earlier block.
+            shifted: Whether the block works on the shifted grid.
+        """
+        grid = self.grids[shifted]
+        num_windows = grid.tokens.shape[0]
+        if ratio > 0 and self._rankings[0] is None:
+            importance = self._importance(rows)  # (B, L)
+            self._rankings = [rank_windows(importance, grid) for grid in self.grids]
+        key = ratio.numerator, ratio.denominator, shifted
+        if key not in self._selected:
+            kept = num_kept(num_windows, ratio)
+            self._selected[key] = select_windows(grid, self._rankings[shifted], kept, self.batch)
+        return self._selected[key]
+
+    def _importance(self, rows: Tensor) -> Tensor:
+        return token_importance(self.to_map(rows))
 
 
 def gather_windows(rows: Tensor, kept: KeptWindows) -> Tensor:
     """Reads the kept windows: ``(B * L [+ 1], C)`` -> ``(B * k, N, C)``.
 
-    A padding token reads whatever was last written to the row behind the map.
+    A padding token reads whatever stands in the row behind the map.
     """
     batch, k, length = kept.shape
     return rows.index_select(0, kept.rows).view(batch * k, length, -1)
 
 
-def real_tokens(kept: KeptWindows, windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Leaves the padding out. How many tokens remain depends on data, so no graph can hold it.
-
-    Args:
-        kept: The windows.
-        windows: ``(B, k * N, C)``, their tokens.
-
-    Returns:
-        The rows of the flattened map that the tokens belong to, ``(P,)`` int64, and the tokens,
-        ``(P, C)``.
-    """
-    tokens = windows.flatten(0, 1)  # (B * k * N, C)
-    if kept.padding is None:
-        return kept.rows, tokens
-    real = (~kept.padding.flatten()).nonzero().squeeze(1)  # (P,)
-    return kept.rows.index_select(0, real), tokens.index_select(0, real)
-
-
-def scatter_windows(rows: Tensor, kept: KeptWindows, windows: Tensor) -> None:
-    """Writes the kept windows, ``(B * k, N, C)``, back in place; all other rows stay."""
-    rows.index_copy_(0, kept.rows, windows.flatten(0, 1).to(rows.dtype))
+def scatter_windows(rows: Tensor, kept: KeptWindows, windows: Tensor) -> Tensor:
+    """Gives the map with new tokens ``(B * k, N, C)`` in the kept windows; ``rows`` stays."""
+    return rows.index_copy(0, kept.rows, windows.flatten(0, 1).to(rows.dtype))

@@ -1,0 +1,91 @@
+"""When a pass may be computed in another way: only where nobody could tell.
+
+Hooks, wrappers, captured graphs and gradients all see the modules one by one; so the moment any of
+them is at work, the plain path runs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn.modules import module as nn_module
+
+_disabled = ContextVar('cpu_disabled', default=False)
+
+
+@contextmanager
+def disabled() -> Iterator[None]:
+    """Within it all passes take the plain path: for counting, and for comparing the two."""
+    token = _disabled.set(True)
+    try:
+        yield
+    finally:
+        _disabled.reset(token)
+
+
+def nobody_watches() -> bool:
+    """Whether nothing in this thread looks at the operators: no gradients, modes or captures."""
+    return not (
+        _disabled.get()
+        or torch.is_grad_enabled()
+        or torch.is_autocast_enabled('cpu')
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or nn_module._has_any_global_hook()
+    )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is an ordinary one, dense and in a CPU's memory."""
+    kind = type(tensor)
+    return (
+        (kind is nn.Parameter or kind is Tensor)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+    )
+
+
+def is_as_built(model: nn.Module, known: frozenset[type], dtype: torch.dtype) -> bool:
+    """Whether every module is exactly of a known type, with nothing attached or replaced.
+
+    It is asked in every pass, so it reads the modules' dictionaries directly.
+
+    Args:
+        model: A backbone.
+        known: Types of modules, of which no subclass is taken.
+        dtype: Of all floating parameters and buffers.
+    """
+    waiting: list[nn.Module | None] = [model]
+    while waiting:
+        module = waiting.pop()
+        if module is None:
+            continue
+        own = module.__dict__
+        if (
+            type(module) not in known
+            or own['training']
+            or own['_forward_hooks']
+            or own['_forward_pre_hooks']
+            or own['_backward_hooks']
+            or own['_backward_pre_hooks']
+            or 'forward' in own
+            or own.get('_compiled_call_impl') is not None
+        ):
+            return False
+        for tensors in own['_parameters'], own['_buffers']:
+            for tensor in tensors.values():
+                if tensor is None:
+                    continue
+                if not is_plain(tensor):
+                    return False
+                if tensor.dtype is not dtype and tensor.is_floating_point():
+                    return False
+        waiting.extend(own['_modules'].values())
+    return True

@@ -1,0 +1,155 @@
+"""SparseViT's inference pass on a CPU: the same steps, in parts that fit the cache, in place.
+
+The method is the model's: its windows, its ranking, its position bias, its weights. Here is only
+how a CPU goes through them.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks.drop import DropPath
+from mmcv.cnn.bricks.transformer import AdaptivePadding, PatchEmbed
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+
+from sparse_mm.cpu.conditions import is_as_built, is_plain, nobody_watches
+from sparse_mm.cpu.linear import linear
+from sparse_mm.cpu.parts import (
+    WindowsInParts,
+    channels_first,
+    join,
+    parts,
+    real_tokens,
+    split_windows,
+)
+from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
+from sparse_mm.models.backbones.sparse_vit import SparseViT
+from sparse_mm.models.executors import Mark, ignore
+from sparse_mm.models.layers.feed_forward import FeedForward
+from sparse_mm.models.layers.patch_merging import PatchMerging
+from sparse_mm.models.layers.window_attention import WindowMSA, attend
+from sparse_mm.models.layers.windows import KeptWindows, gather_windows
+
+# Size of an FFN's hidden layer for the windows that are computed at a time (docs/performance.md).
+BLOCK_BYTES = 12 * 2**20
+# Size of a part of the map that is merged: the product reads its weights for each.
+MERGING_BYTES = 6 * 2**20
+
+KNOWN: frozenset[type] = frozenset(
+    (SparseViT, SparseStage, SparseBlock, WindowMSA, FeedForward, PatchMerging, PatchEmbed)
+    + (AdaptivePadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential, nn.Identity)
+    + (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.Dropout, nn.GELU, nn.ReLU)
+)
+
+
+class SparseViTOnCPU:
+    """The executor of :class:`~sparse_mm.models.SparseViT`."""
+
+    def takes(self, model: nn.Module, images: Tensor) -> bool:
+        """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
+        return (
+            type(model) is SparseViT
+            and nobody_watches()
+            and images.dtype in (torch.float32, torch.bfloat16)
+            and is_plain(images)
+            and images.dim() == 4
+            and is_as_built(model, KNOWN, images.dtype)
+        )
+
+    def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
+        """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
+        x, hw_shape = _embed(model, images)  # (B, H' * W', C)
+        batch, outs = len(x), []
+        for i, (stage, ratios) in enumerate(zip(model.stages, model.ratios_in_force(), strict=True)):
+            windows = WindowsInParts(hw_shape, stage.window_size, batch, x.device)
+            rows = windows.to_rows(x)  # (B * L [+ 1], C), ours: nobody else has seen it
+            mark(('stem',))
+            for j, (block, ratio) in enumerate(zip(stage.blocks, ratios, strict=True)):
+                kept = windows.select(rows, ratio, shifted=j % 2 == 1)
+                mark(('stage', i))
+                _run_block(block, rows, kept)
+                mark(('block', i, j))
+            out = windows.to_map(rows)  # (B, L, C)
+            if i in model.out_indices:
+                normalised = channels_first(out, getattr(model, f'norm{i}'))  # (B, C, L)
+                outs.append(normalised.unflatten(2, hw_shape))
+                mark(('stem',))
+            if stage.downsample is not None:
+                x, hw_shape = _merge(stage.downsample, out, hw_shape)
+            mark(('stage', i))
+        return tuple(outs)
+
+
+def _embed(model: SparseViT, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Patch embedding of some rows of patches at a time, channels of a pixel side by side."""
+    patch_embed: Any = model.patch_embed
+    if patch_embed.adaptive_padding:
+        images = patch_embed.adaptive_padding(images)
+    side = patch_embed.projection.stride[0]
+    strips = images.unflatten(2, (-1, side)).transpose(1, 2)  # (B, H', in_channels, side, W)
+    batch, height = strips.shape[:2]
+    width = strips.shape[-1] // side
+
+    def embed(strip: Tensor) -> Tensor:
+        pixels = strip.transpose(0, 1).flatten(1, 2).unsqueeze(0)  # (1, in_channels, h, W)
+        tokens = patch_embed.projection(pixels.contiguous(memory_format=torch.channels_last))
+        tokens = tokens.permute(0, 2, 3, 1).flatten(0, 2)  # (rows * W', C)
+        return tokens if patch_embed.norm is None else patch_embed.norm(tokens)
+
+    cut = (embed(strip) for image in strips for strip in parts(image))
+    x = join(cut, batch * height * width).view(batch, height * width, -1)
+    if model.use_abs_pos_embed:
+        x += model.position_embedding((height, width))
+    return x, (height, width)
+
+
+def _run_block(block: SparseBlock, rows: Tensor, kept: KeptWindows) -> None:
+    """Computes a block's windows, some at a time, and writes them into ``rows``."""
+    w_msa: Any = block.attn['w_msa']
+    bias = w_msa.position_bias()  # (heads, N, N)
+    hidden_bytes = rows.element_size() * kept.shape[2] * block.ffn.hidden_dims
+    for part in split_windows(kept, max(1, BLOCK_BYTES // hidden_bytes)):
+        windows = gather_windows(rows, part)  # (k', N, C)
+        if part.padding is not None and block.pad_before_norm:
+            windows = windows.masked_fill_(part.padding, 0.0)
+        x = block.norm1(windows)
+        if part.padding is not None and not block.pad_before_norm:
+            x = x.masked_fill_(part.padding, 0.0)
+        qkv = linear(x, w_msa.qkv.weight, w_msa.qkv.bias)
+        qkv = qkv.unflatten(-1, (3, w_msa.num_heads, -1))  # (k', N, 3, heads, d)
+        x = attend(qkv, bias, part.mask_kind, part.masks, w_msa.scale)
+        x = windows.add_(linear(x, w_msa.proj.weight, w_msa.proj.bias))
+        # Nobody reads what an FFN makes of padding.
+        targets, x = real_tokens(part, x)  # (P,), (P, C)
+        rows.index_copy_(0, targets, _feed_forward(block.ffn, block.norm2(x), x))
+
+
+def _feed_forward(ffn: Any, x: Tensor, identity: Tensor) -> Tensor:
+    (widen, activation, _), narrow = ffn.layers[0], ffn.layers[1]
+    gelu = isinstance(activation, nn.GELU) and activation.approximate == 'none'
+    x = linear(x, widen.weight, widen.bias, gelu)  # (P, hidden_dims)
+    if not gelu:
+        x = activation(x)
+    return linear(x, narrow.weight, narrow.bias).add_(identity)
+
+
+def _merge(
+    merging: PatchMerging, x: Tensor, hw_shape: tuple[int, int]
+) -> tuple[Tensor, tuple[int, int]]:
+    """Merges some rows of patches at a time."""
+    stride = merging.stride
+    x = x.unflatten(1, hw_shape)  # (B, H, W, C)
+    if hw_shape[0] % stride or hw_shape[1] % stride:
+        x = F.pad(x, (0, 0, 0, -hw_shape[1] % stride, 0, -hw_shape[0] % stride))
+    down, across = x.shape[1] // stride, x.shape[2] // stride
+    strips = x.view(-1, stride, *x.shape[2:])  # (B * H', stride, W, C)
+
+    def merge(strip: Tensor) -> Tensor:
+        patches = merging.to_patches(strip).flatten(0, 2)  # (patches, C * stride²)
+        if merging.norm is not None:
+            patches = merging.norm(patches)
+        return linear(patches, merging.reduction.weight)
+
+    out = join((merge(strip) for strip in parts(strips, MERGING_BYTES)), len(strips) * across)
+    return out.view(len(x), down * across, -1), (down, across)
