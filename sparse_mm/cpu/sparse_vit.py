@@ -137,19 +137,30 @@ def _feed_forward(ffn: Any, x: Tensor, identity: Tensor) -> Tensor:
 def _merge(
     merging: PatchMerging, x: Tensor, hw_shape: tuple[int, int]
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Merges some rows of patches at a time."""
+    """Merges some rows of patches at a time.
+
+    The tokens of a patch are joined one behind the other, which copies whole tokens; so the
+    weights, which are far smaller than a map, are brought to that order.
+    """
     stride = merging.stride
     x = x.unflatten(1, hw_shape)  # (B, H, W, C)
     if hw_shape[0] % stride or hw_shape[1] % stride:
         x = F.pad(x, (0, 0, 0, -hw_shape[1] % stride, 0, -hw_shape[0] % stride))
     down, across = x.shape[1] // stride, x.shape[2] // stride
-    strips = x.view(-1, stride, *x.shape[2:])  # (B * H', stride, W, C)
+    strips = x.view(-1, stride, across, stride, x.shape[3])  # (B * H', stride, W', stride, C)
+
+    def by_token(parameter: Tensor) -> Tensor:
+        """``(..., C * stride²)`` -> ``(..., stride² * C)``."""
+        return parameter.unflatten(-1, (-1, stride**2)).transpose(-1, -2).flatten(-2)
+
+    weight, norm = by_token(merging.reduction.weight), merging.norm
+    affine = None if norm is None else (by_token(norm.weight), by_token(norm.bias))
 
     def merge(strip: Tensor) -> Tensor:
-        patches = merging.to_patches(strip).flatten(0, 2)  # (patches, C * stride²)
-        if merging.norm is not None:
-            patches = merging.norm(patches)
-        return linear(patches, merging.reduction.weight)
+        patches = strip.transpose(1, 2).flatten(0, 1).flatten(1)  # (patches, stride² * C)
+        if norm is not None and affine is not None:
+            patches = F.layer_norm(patches, patches.shape[-1:], *affine, norm.eps)
+        return linear(patches, weight)
 
     out = join((merge(strip) for strip in parts(strips, MERGING_BYTES)), len(strips) * across)
     return out.view(len(x), down * across, -1), (down, across)
