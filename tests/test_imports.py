@@ -10,7 +10,13 @@ from tests.conftest import ROOT
 OWN = 'sparse_mm'
 ALLOWED = {
     'search': {'torch', 'numpy', f'{OWN}.search', f'{OWN}.models.ratios', f'{OWN}.errors'},
-    'models/layers': {'torch', 'numpy', f'{OWN}.models.layers', f'{OWN}.errors'},
+    'models/layers': {
+        'torch',
+        'numpy',
+        f'{OWN}.models.layers',
+        f'{OWN}.models.ratios',
+        f'{OWN}.errors',
+    },
 }
 
 

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 @lru_cache(maxsize=1)
 def onednn_product() -> Any:
-    """oneDNN's linear operator, tried once by calling it; None where it does not work.
+    """The linear operator of oneDNN, tried once by calling it; None where it does not work.
 
     It is not a public name of PyTorch, so what it takes may change.
     """

@@ -37,9 +37,11 @@ BLOCK_BYTES = 12 * 2**20
 MERGING_BYTES = 6 * 2**20
 
 KNOWN: frozenset[type] = frozenset(
-    (SparseViT, SparseStage, SparseBlock, WindowMSA, FeedForward, PatchMerging, PatchEmbed)
-    + (AdaptivePadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential, nn.Identity)
-    + (nn.Conv2d, nn.Linear, nn.LayerNorm, nn.Dropout, nn.GELU, nn.ReLU)
+    {
+        *(SparseViT, SparseStage, SparseBlock, WindowMSA, FeedForward, PatchMerging),
+        *(PatchEmbed, AdaptivePadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential),
+        *(nn.Identity, nn.Conv2d, nn.Linear, nn.LayerNorm, nn.Dropout, nn.GELU, nn.ReLU),
+    }
 )
 
 
@@ -61,7 +63,9 @@ class SparseViTOnCPU:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
         x, hw_shape = _embed(model, images)  # (B, H' * W', C)
         batch, outs = len(x), []
-        for i, (stage, ratios) in enumerate(zip(model.stages, model.ratios_in_force(), strict=True)):
+        for i, (stage, ratios) in enumerate(
+            zip(model.stages, model.ratios_in_force(), strict=True)
+        ):
             windows = WindowsInParts(hw_shape, stage.window_size, batch, x.device)
             rows = windows.to_rows(x)  # (B * L [+ 1], C), ours: nobody else has seen it
             mark(('stem',))
@@ -153,7 +157,8 @@ def _merge(
         """``(..., C * stride²)`` -> ``(..., stride² * C)``."""
         return parameter.unflatten(-1, (-1, stride**2)).transpose(-1, -2).flatten(-2)
 
-    weight, norm = by_token(merging.reduction.weight), merging.norm
+    weight = by_token(merging.reduction.weight)
+    norm: Any = merging.norm
     affine = None if norm is None else (by_token(norm.weight), by_token(norm.bias))
 
     def merge(strip: Tensor) -> Tensor:

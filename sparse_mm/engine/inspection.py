@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
 from torch import nn
 
 from sparse_mm.engine.hosts import scope_of, size_after
@@ -34,6 +36,12 @@ def find_backbone(model: nn.Module) -> SparseViT:
             "search needs exactly one: set model.backbone.type='SparseViT'."
         )
     return found[0]
+
+
+def averaged_copies(runner: Runner) -> list[nn.Module]:
+    """The averaged copies of the model that a runner's hooks keep (EMA)."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return [hook.ema_model.module for hook in hooks if hasattr(hook, 'ema_model')]
 
 
 def main_backbone(model: nn.Module) -> nn.Module:

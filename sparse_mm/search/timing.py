@@ -1,7 +1,8 @@
 """Measures how long a backbone takes, whole and part by part, on the device at hand.
 
-The parts are timed inside whole forward passes, so caches and queues are as they are in use; the
-settings to compare take turns within one run, so a machine that slows down slows all of them.
+The parts are timed inside whole forward passes, so caches and queues are as they are in use, and by
+whatever computes the pass: it marks the end of each part (:data:`MarkedPass`). The settings to
+compare take turns within one run, so a machine that slows down slows all of them.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import pairwise
 from random import Random
 from statistics import median
 from typing import Any
@@ -22,6 +24,9 @@ from sparse_mm.search.space import Candidate, RatioSpace
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 Progress = Callable[[int, int], None]
+# Runs a pass of a backbone on images, and calls a mark with the name of each part at its end:
+# ('stem',), ('stage', i) for what a stage does outside its blocks, ('block', i, j).
+MarkedPass = Callable[[nn.Module, Tensor, Callable[[tuple], None]], None]
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
@@ -75,9 +80,8 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager:
 
 @contextmanager
 def _for_timing(backbone: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and everything as before afterwards."""
+    """Evaluation mode without gradients, and everything as before afterwards."""
     modes = {module: module.training for module in backbone.modules()}
-    ratios: Any = backbone.pruning_ratios
     backbone.eval()
     try:
         with torch.inference_mode():
@@ -85,7 +89,7 @@ def _for_timing(backbone: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-        backbone.set_pruning_ratios(ratios)  # type: ignore[operator]
+        backbone.override_ratios(None)  # type: ignore[operator]
 
 
 def random_images(shape: BackboneShape, device: torch.device) -> Tensor:
@@ -173,7 +177,7 @@ def measure_whole(
     Args:
         backbone: A :class:`~sparse_mm.models.SparseViT` on the device to measure.
         shape: Its image size and batch.
-        settings: What ``set_pruning_ratios`` takes.
+        settings: What ``override_ratios`` takes, or None for dense.
         dtype: ``'float32'``, or autocast to ``'float16'`` or ``'bfloat16'``.
         seconds: About how long to measure in all.
         repeats: The least and the most passes of each setting.
@@ -187,7 +191,7 @@ def measure_whole(
     context = autocast(device, dtype)
 
     def run(setting: Any) -> None:
-        backbone.set_pruning_ratios(setting)  # type: ignore[operator]
+        backbone.override_ratios(0 if setting is None else setting)  # type: ignore[operator]
         with context:  # for each pass anew, since it keeps what it has cast while it is open
             backbone(images)
 
@@ -201,6 +205,7 @@ def measure_table(
     backbone: nn.Module,
     shape: BackboneShape,
     space: RatioSpace,
+    run: MarkedPass,
     dtype: str = 'float32',
     seconds: float = 60.0,
     repeats: tuple[int, int] = (5, 300),
@@ -213,6 +218,7 @@ def measure_table(
         backbone: A :class:`~sparse_mm.models.SparseViT` on the device to measure.
         shape: Its image size and batch.
         space: The ratios.
+        run: How a pass is computed (:func:`sparse_mm.models.executors.marked_pass`).
         dtype: ``'float32'``, or autocast to ``'float16'`` or ``'bfloat16'``.
         seconds: About how long to measure in all.
         repeats: The least and the most passes for each ratio.
@@ -223,29 +229,20 @@ def measure_table(
         The table; its conditions say how it was measured.
     """
     ratios = sorted({0.0, *(choice for choices in space.choices for choice in choices)})
-    stages: Any = backbone.stages
-    parts: list[tuple[Any, nn.Module]] = [('backbone', backbone)]
-    for i, stage in enumerate(stages):
-        parts.append((('stage', i), stage))
-        parts += [(('block', i, j), block) for j, block in enumerate(stage.blocks)]
     settings = [*ratios, *checks]
-    rounds = _time_rounds(backbone, shape, settings, parts, dtype, seconds, repeats, progress)
+    rounds = _time_rounds(backbone, shape, settings, run, dtype, seconds, repeats, progress)
 
     samples: dict[Any, list[float]] = defaultdict(list)
     for passes in rounds:
         for ratio, timed in zip(ratios, passes, strict=False):
-            stem = timed['backbone']
             for i, stage in enumerate(shape.stages):
-                stem -= timed['stage', i]
-                rest = timed['stage', i]
                 for j, size in enumerate(stage.pair_sizes()):
                     pair = sum(timed['block', i, 2 * j + b] for b in range(size))
                     samples['pair', i, j, stage.kept(ratio)].append(pair)
-                    rest -= pair
-                samples['rest', i, ratio > 0].append(rest)
-            samples['stem'].append(stem)
+                samples['rest', i, ratio > 0].append(timed['stage', i])
+            samples['stem'].append(timed['stem',])
         for check, timed in zip(checks, passes[len(ratios) :], strict=True):
-            samples[check].append(timed['backbone'])
+            samples[check].append(sum(timed.values()))
     means = {key: interquartile_mean(values) for key, values in samples.items()}
 
     described = [
@@ -282,17 +279,17 @@ def _time_rounds(
     backbone: nn.Module,
     shape: BackboneShape,
     settings: Sequence[Any],
-    parts: Sequence[tuple[Any, nn.Module]],
+    run: MarkedPass,
     dtype: str,
     seconds: float,
     repeats: tuple[int, int],
     progress: Progress | None = None,
-) -> list[list[dict[Any, float]]]:
+) -> list[list[dict[tuple, float]]]:
     """Runs the backbone with each setting in turn, in another order every round.
 
     Returns:
-        For each round and setting the milliseconds of each named part. A round in which the machine
-        was slower than usual is scaled down, as a whole, to the usual.
+        For each round and setting the milliseconds of each part, whose sum is the whole pass. A
+        round in which the machine was slower than usual is scaled down, as a whole, to the usual.
     """
     device = next(backbone.parameters()).device
     watch = Stopwatch(device)
@@ -300,47 +297,39 @@ def _time_rounds(
     images = random_images(shape, device)
     order = list(range(len(settings)))
     rng = Random(0)
-    marks: dict[Any, list[Any]] = {}
 
-    def start(name: Any, *_: Any) -> None:
-        marks[name] = [watch.mark()]
+    def mark(marks: list[tuple[tuple, Any]], part: tuple) -> None:
+        marks.append((part, watch.mark()))
 
-    def stop(name: Any, *_: Any) -> None:
-        marks[name].append(watch.mark())
-
-    def run_round() -> list[dict[Any, float]]:
-        taken: dict[int, dict[Any, list[Any]]] = {}
+    def run_round() -> list[dict[tuple, float]]:
+        taken: dict[int, list[tuple[tuple, Any]]] = {}
         rng.shuffle(order)
         for index in order:
-            marks.clear()
-            backbone.set_pruning_ratios(settings[index])  # type: ignore[operator]
+            backbone.override_ratios(settings[index])  # type: ignore[operator]
+            taken[index] = [((), watch.mark())]
             with context:
-                backbone(images)
-            taken[index] = dict(marks)
+                run(backbone, images, partial(mark, taken[index]))
         watch.wait()
-        return [
-            {name: watch.milliseconds(*pair) for name, pair in taken[index].items()}
-            for index in range(len(settings))
-        ]
+        return [_part_times(taken[index], watch) for index in range(len(settings))]
 
-    handles = []
-    for name, module in parts:
-        handles.append(module.register_forward_pre_hook(partial(start, name)))
-        handles.append(module.register_forward_hook(partial(stop, name)))
     rounds = []
-    try:
-        with _for_timing(backbone):
-            count = _count_rounds(run_round, watch, seconds, repeats)
-            for done in range(1, count + 1):
-                rounds.append(run_round())
-                if progress is not None:
-                    progress(done, count)
-    finally:
-        for handle in handles:
-            handle.remove()
-    totals = [sum(timed['backbone'] for timed in passes) for passes in rounds]
+    with _for_timing(backbone):
+        count = _count_rounds(run_round, watch, seconds, repeats)
+        for done in range(1, count + 1):
+            rounds.append(run_round())
+            if progress is not None:
+                progress(done, count)
+    totals = [sum(sum(timed.values()) for timed in passes) for passes in rounds]
     usual = median(totals)
     return [
-        [{name: ms * usual / total for name, ms in timed.items()} for timed in passes]
+        [{part: ms * usual / total for part, ms in timed.items()} for timed in passes]
         for passes, total in zip(rounds, totals, strict=True)
     ]
+
+
+def _part_times(marks: Sequence[tuple[tuple, Any]], watch: Stopwatch) -> dict[tuple, float]:
+    """Adds up the milliseconds before each mark, part by part."""
+    times: dict[tuple, float] = defaultdict(float)
+    for (_, start), (part, end) in pairwise(marks):
+        times[part] += watch.milliseconds(start, end)
+    return times

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sparse_mm.engine.inspection import backbone_shape
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
+from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import TABLE_FORMAT, CostModel, LatencyTable
 from sparse_mm.search.space import RatioSpace
@@ -28,7 +29,7 @@ def small():
 
 @pytest.fixture(scope='module')
 def table(small):
-    return measure_table(*small, seconds=0.1, repeats=(2, 3))
+    return measure_table(*small, marked_pass, seconds=0.1, repeats=(2, 3))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,8 @@ def test_measuring_leaves_the_backbone_as_it_was(small):
     backbone.train()
     backbone.set_pruning_ratios(0.3)
     state = torch.get_rng_state()
-    measure_table(backbone, shape, space, seconds=0.01, repeats=(1, 1), checks=[space.most])
+    options = dict(seconds=0.01, repeats=(1, 1), checks=[space.most])
+    measure_table(backbone, shape, space, marked_pass, **options)
     times = measure_whole(backbone, shape, [0, 0.6], seconds=0.01, repeats=(2, 2))
     assert len(times) == 2
     assert min(times) > 0

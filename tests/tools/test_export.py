@@ -14,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.layers.parts import whole_maps
 from sparse_mm.models.layers.windows import make_window_grid, rank_windows
 from tests.conftest import ROOT
 
@@ -117,7 +116,7 @@ def macs_of_onnx(path):
 def macs_of(run, images):
     # PyTorch's counter does not know the CPU's fused attention.
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), whole_maps(), counter, sdpa_kernel(SDPBackend.MATH):
+    with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):
         run(images)
     return counter.get_total_flops() // 2
 

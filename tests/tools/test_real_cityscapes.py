@@ -72,7 +72,7 @@ def test_upernet_runs_the_whole_method(train_reduced, call_tool, tmp_path, share
     best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
     assert best['macs'] <= 0.9
     state = torch.load(checkpoint, weights_only=True)['state_dict']
-    numerators, denominators = state['backbone.ratio_fractions'].T
+    numerators, denominators = state['backbone.saved_ratios'].T
     found = [ratio for stage in best['pruning_ratios'] for ratio in stage for _ in range(2)]
     assert (numerators / denominators).tolist() == pytest.approx(found)
     tested = call_tool('test.py', config, checkpoint, '--work-dir', 'run')

@@ -59,7 +59,7 @@ def test_the_whole_method(config, run_tool, tmp_path):
     assert all(loss == loss for loss in losses)
     tuned = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
     best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
-    numerators, denominators = tuned['backbone.ratio_fractions'].T
+    numerators, denominators = tuned['backbone.saved_ratios'].T
     found = [ratio for stage in best['pruning_ratios'] for ratio in stage for _ in range(2)]
     assert (numerators / denominators).tolist() == pytest.approx(found)
     assert best['macs'] <= 0.9
@@ -68,7 +68,7 @@ def test_the_whole_method(config, run_tool, tmp_path):
     log = run_tool('train.py', path, *run, '--resume', *three, env=env).stdout
     assert 'resumed epoch: 2' in log
     resumed = torch.load(tmp_path / 'run' / 'epoch_3.pth', weights_only=True)['state_dict']
-    assert torch.equal(resumed['backbone.ratio_fractions'], tuned['backbone.ratio_fractions'])
+    assert torch.equal(resumed['backbone.saved_ratios'], tuned['backbone.saved_ratios'])
 
     log = run_tool('test.py', path, 'run/epoch_3.pth', *run, env=env).stdout
     assert 'coco/bbox_mAP:' in log

@@ -24,7 +24,6 @@ from sparse_mm.engine.command_line import (
 from sparse_mm.engine.hosts import Host, host_of, load
 from sparse_mm.engine.inspection import build_model, fixed_image_size, main_backbone
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.layers.parts import whole_maps
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,10 +72,10 @@ def model_inputs(host: Host, images: torch.Tensor) -> tuple[Any, list | None]:
 def count_macs(model: nn.Module, *inputs: Any, **options: Any) -> int:
     """Runs a model once and counts its multiply-accumulates.
 
-    Padding counts, as in the papers: only a CPU leaves it out of the FFNs.
+    Padding counts, as in the papers.
     """
     # PyTorch's counter does not know the CPU's fused attention; the plain one has its products.
-    with whole_maps(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(*inputs, **options)
     return counter.get_total_flops() // 2
 

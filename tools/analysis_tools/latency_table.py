@@ -16,6 +16,7 @@ from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
+from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, measure_table
@@ -77,7 +78,14 @@ def main() -> None:
             bar.update(done - bar.n)
 
         measured = measure_table(
-            backbone, shape, space, args.dtype, args.seconds, progress=progress, checks=checks
+            backbone,
+            shape,
+            space,
+            marked_pass,
+            args.dtype,
+            args.seconds,
+            progress=progress,
+            checks=checks,
         )
     write_atomically(out, measured.to_json())
     table = LatencyTable.read(out)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparse_mm.models.layers.linear import linear
+from sparse_mm.cpu.linear import linear
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, autocast
 from tools.benchmarks.runs import Run, build
@@ -154,7 +154,7 @@ def matrix_products(setup: Setup, side: int) -> dict[str, Callable[[], Any]]:
     """The products of two square matrices by which the machine is judged.
 
     PyTorch multiplies matrices on a CPU by MKL, but convolves by oneDNN, which can be far faster
-    (:mod:`sparse_mm.models.layers.linear`); so in fp32 on a CPU there are two.
+    (:mod:`sparse_mm.cpu.linear`); so in fp32 on a CPU there are two.
 
     Args:
         setup: Device and dtype.

@@ -19,7 +19,8 @@ class SparsityAdaptationHook(Hook):
     In its part of the training, every iteration runs with ratios drawn from the search space: for
     each stage as many uniform draws as it has pairs of blocks, sorted. They follow from the seed
     and the iteration alone, so they are the same on all ranks and after a resume. Between
-    iterations the model is dense: checkpoints and validation never see a random setting.
+    iterations the model is dense: checkpoints, averaged copies (EMA) and validation never see a
+    random setting.
 
     Args:
         begin: First epoch (from 0), or first iteration where ``by_epoch=False``. Defaults to 0.
@@ -79,7 +80,7 @@ class SparsityAdaptationHook(Hook):
         """Draws the iteration's ratios."""
         if self._is_active(runner):
             rng = Random(f'{self.seed} adaptation {runner.iter}')
-            self.backbone.set_pruning_ratios(self.space.draw(rng))
+            self.backbone.override_ratios(self.space.draw(rng))
 
     def after_train_iter(
         self,
@@ -88,9 +89,8 @@ class SparsityAdaptationHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Makes the model dense again."""
-        if self._is_active(runner):
-            self.backbone.set_pruning_ratios(None)
+        """Puts the saved setting, dense, in force again."""
+        self.backbone.override_ratios(None)
 
     def _is_active(self, runner: Runner) -> bool:
         now = runner.epoch if self.by_epoch else runner.iter

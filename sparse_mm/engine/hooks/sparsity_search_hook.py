@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from sparse_mm.engine.inspection import find_backbone
+from sparse_mm.engine.inspection import averaged_copies, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
 from sparse_mm.errors import BadInputError
@@ -82,7 +82,9 @@ class SparsitySearchHook(Hook):
         winners = self.search.run()
         for line in summarise(self.search, winners):
             runner.logger.info(line)
-        self.search.backbone.set_pruning_ratios(winners[0].ratios)
+        # Averaged copies, too: those with update_buffers=True take over no buffer of integers.
+        for model in (runner.model, *averaged_copies(runner)):
+            find_backbone(model).set_pruning_ratios(winners[0].ratios)
         runner.logger.info(f'The winner for {self.settings.budgets[0]} is finetuned from here on.')
         self.search = None
 

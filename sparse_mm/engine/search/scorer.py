@@ -105,7 +105,7 @@ class CandidateScorer:
         with undisturbed(self.model), torch.no_grad(), _quiet():
             set_random_seed(self.seed)
             if candidate is not None:
-                self.backbone.set_pruning_ratios(candidate)
+                self.backbone.override_ratios(candidate)
             self.model.eval()
             for batch in self._loader(num_images):
                 with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
@@ -142,8 +142,6 @@ class CandidateScorer:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Restores what scoring changes: training modes, ratios, and every random state."""
     modes = {module: module.training for module in model.modules()}
-    backbone = find_backbone(model)
-    ratios = backbone.pruning_ratios
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
@@ -154,7 +152,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         torch.set_rng_state(states[2])
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
-        backbone.set_pruning_ratios(ratios)
+        find_backbone(model).override_ratios(None)
         for module, mode in modes.items():
             module.training = mode
 

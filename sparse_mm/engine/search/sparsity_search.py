@@ -24,6 +24,7 @@ from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.evolution import Evolution
@@ -245,6 +246,7 @@ class SparsitySearch:
                 self.backbone,
                 self.shape,
                 self.space,
+                marked_pass,
                 settings.dtype,
                 settings.latency_seconds,
                 progress=progress,

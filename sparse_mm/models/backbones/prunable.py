@@ -6,7 +6,8 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from mmengine.model import BaseModule
+from torch import Tensor
 
 from sparse_mm.models.ratios import RatioSpec, StageRatios, parse_ratios
 
@@ -15,7 +16,7 @@ KEY = 'saved_ratios'
 FORMER_KEY = 'ratio_fractions'
 
 
-class PrunableBackbone(nn.Module):
+class PrunableBackbone(BaseModule):
     """A backbone whose blocks leave out a share of their windows.
 
     The setting is a buffer of exact fractions, always present in ``state_dict()``, so that

@@ -1,13 +1,12 @@
 """SparseViT: Swin whose blocks compute only the windows that matter."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.transformer import PatchEmbed
-from mmengine.model import BaseModule, ModuleList
+from mmengine.model import ModuleList
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
 from mmengine.utils import to_2tuple
@@ -23,7 +22,7 @@ from sparse_mm.models.ratios import RatioSpec
 
 
 @MODELS.register_module()
-class SparseViT(PrunableBackbone, BaseModule):
+class SparseViT(PrunableBackbone):
     """Swin Transformer with window activation pruning.
 
     Source of the method: SparseViT (Chen et al., CVPR 2023, https://arxiv.org/abs/2303.17605) on

@@ -211,7 +211,7 @@ class StageWindows:
         self.batch = batch
         self.num_tokens = self.grids[0].num_tokens
         self._rankings: list[Tensor | None] = [None, None]
-        self._selected: dict[tuple[int, int, bool], KeptWindows] = {}
+        self._selected: dict[tuple[int, int, int], KeptWindows] = {}
 
     def to_rows(self, x: Tensor) -> Tensor:
         """Flattens a map, ``(B, L, C)`` -> ``(B * L [+ 1], C)``.
@@ -233,15 +233,15 @@ class StageWindows:
             ratio: Share of windows to leave out; not below that of an earlier block.
             shifted: Whether the block works on the shifted grid.
         """
-        grid = self.grids[shifted]
-        num_windows = grid.tokens.shape[0]
+        which = 1 if shifted else 0
+        grid = self.grids[which]
         if ratio > 0 and self._rankings[0] is None:
             importance = self._importance(rows)  # (B, L)
-            self._rankings = [rank_windows(importance, grid) for grid in self.grids]
-        key = ratio.numerator, ratio.denominator, shifted
+            self._rankings = [rank_windows(importance, own) for own in self.grids]
+        key = ratio.numerator, ratio.denominator, which
         if key not in self._selected:
-            kept = num_kept(num_windows, ratio)
-            self._selected[key] = select_windows(grid, self._rankings[shifted], kept, self.batch)
+            kept = num_kept(grid.tokens.shape[0], ratio)
+            self._selected[key] = select_windows(grid, self._rankings[which], kept, self.batch)
         return self._selected[key]
 
     def _importance(self, rows: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def test_training_is_the_same_as_with_the_winner_known_before(tmp_path):
     known.train()
     expected = torch.load(tmp_path / 'known/epoch_6.pth', weights_only=True)
     found = torch.load(tmp_path / 'searched/epoch_6.pth', weights_only=True)
-    assert 'inner.body.ratio_fractions' in found['state_dict']
+    assert 'inner.body.saved_ratios' in found['state_dict']
     for part in 'state_dict', 'ema_state_dict':
         for name, value in expected[part].items():
             assert torch.equal(value, found[part][name]), name

@@ -9,8 +9,42 @@ from tests.models.backbones.test_sparse_vit import SMALL, SPARSE, randomize
 
 
 class TestRatiosInCheckpoints:
-    def test_a_dense_model_has_swins_names_alone(self):
-        assert 'ratio_fractions' not in SparseViT(**SMALL).state_dict()
+    def test_the_key_is_always_there(self):
+        dense, sparse = SparseViT(**SMALL), SparseViT(**SMALL, pruning_ratios=SPARSE)
+        names = {*SwinTransformer(**SMALL).state_dict(), 'saved_ratios'}
+        assert set(dense.state_dict()) == set(sparse.state_dict()) == names
+
+    def test_swins_checkpoints_load_without_a_word(self, capsys):
+        model = SparseViT(**SMALL)
+        swin = SwinTransformer(**SMALL).state_dict()
+        assert model.load_state_dict(swin)
+        load_state_dict(model, swin, strict=True)
+        assert 'saved_ratios' not in capsys.readouterr().out
+
+    def test_checkpoints_of_the_first_release_load(self):
+        state = SparseViT(**SMALL, pruning_ratios=SPARSE).state_dict()
+        state['ratio_fractions'] = state.pop('saved_ratios')
+        model = SparseViT(**SMALL)
+        model.load_state_dict(state)
+        assert model.pruning_ratios == SPARSE
+
+    def test_an_override_is_in_force_and_not_saved(self):
+        model = SparseViT(**SMALL, pruning_ratios=0.2)
+        saved = {name: value.clone() for name, value in model.state_dict().items()}
+        model.override_ratios(SPARSE)
+        assert model.pruning_ratios == SPARSE
+        assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+        model.override_ratios(None)
+        assert model.pruning_ratios[0] == [0.2, 0.2]
+        model.override_ratios(0)
+        model.set_pruning_ratios(0.2)
+        assert model.pruning_ratios[0] == [0.2, 0.2]
+
+    def test_setting_what_is_set_writes_nothing(self):
+        model = SparseViT(**SMALL, pruning_ratios=SPARSE)
+        version = model.saved_ratios._version
+        model.set_pruning_ratios(SPARSE)
+        assert model.saved_ratios._version == version
 
     @pytest.mark.parametrize('save', [lambda m: m.state_dict(), get_state_dict])
     @pytest.mark.parametrize('load', [lambda m, s: m.load_state_dict(s), load_state_dict])
@@ -22,7 +56,7 @@ class TestRatiosInCheckpoints:
         dense = SparseViT(**SMALL)
         load(dense, SparseViT(**SMALL).state_dict())
         assert dense.pruning_ratios == [[0, 0], [0, 0], [0, 0, 0], [0]]
-        assert 'ratio_fractions' not in capsys.readouterr().out
+        assert 'saved_ratios' not in capsys.readouterr().out
 
     def test_a_dense_checkpoint_keeps_the_configs_ratios(self):
         model = SparseViT(**SMALL, pruning_ratios=SPARSE)
@@ -34,7 +68,7 @@ class TestRatiosInCheckpoints:
         model.load_state_dict(SparseViT(**SMALL, pruning_ratios=0.3).state_dict())
         assert model.pruning_ratios == SPARSE
         assert torch.equal(
-            model.ratio_fractions, SparseViT(**SMALL, pruning_ratios=SPARSE).ratio_fractions
+            model.saved_ratios, SparseViT(**SMALL, pruning_ratios=SPARSE).saved_ratios
         )
 
     def test_half_precision_does_not_blur_them(self):
@@ -53,6 +87,12 @@ class TestRatiosInCheckpoints:
         other = SparseViT(**SMALL)
         other.load_state_dict(average.module.state_dict())
         assert other.pruning_ratios == SPARSE
+        # And runs with them itself.
+        image = torch.randn(1, 3, 50, 70)
+        model.eval(), average.eval()
+        with torch.no_grad():
+            for found, expected in zip(average(image), other.eval()(image), strict=True):
+                assert torch.equal(found, expected)
 
 
 class TestPretrained:
@@ -76,7 +116,7 @@ class TestPretrained:
         model = randomize(SparseViT(**SMALL))
         original = {}
         for name, value in model.state_dict().items():
-            if name.startswith('norm'):
+            if name.startswith('norm') or name == 'saved_ratios':
                 continue
             name = name.replace('stages', 'layers').replace('attn.w_msa', 'attn')
             name = name.replace('ffn.layers.0.0', 'mlp.fc1').replace('ffn.layers.1', 'mlp.fc2')

@@ -1,4 +1,4 @@
-"""SparseViT in half precision, compiled, exported, without data, and in parts."""
+"""SparseViT in half precision, compiled, exported, and without data."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_exports(strict):
     # Anyone can load it without this package.
     operators = {n.target for n in exported.graph.nodes if isinstance(n.target, OpOverload)}
     assert {operator.namespace for operator in operators} == {'aten'}
-    assert exported.constants  # the tables
+    assert exported.constants or strict  # the tables; a strict export computes them
 
 
 def test_forward_depends_on_no_data():
@@ -74,22 +74,3 @@ def test_forward_depends_on_no_data():
         (2, 64, 4, 5),
         (2, 128, 2, 3),
     ]
-
-
-@pytest.mark.parametrize('size', [(56, 84), (50, 70)])
-@pytest.mark.parametrize('ratios', [None, 0.5])
-def test_windows_computed_in_parts_give_the_same(monkeypatch, size, ratios):
-    """As on a CPU in inference, where a part fits the cache."""
-    model = SparseViT(
-        embed_dims=16, depths=(2, 2), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1),
-        pruning_ratios=ratios,
-    ).eval()  # fmt: skip
-    x = torch.randn(3, 3, *size)
-    whole = [out.detach() for out in model(x)]
-    for most in (10**5, 10**9):
-        monkeypatch.setattr('sparse_mm.models.backbones.sparse_stage.PART_BYTES', most)
-        monkeypatch.setattr('sparse_mm.models.layers.parts.CHEAP_BYTES', most // 10)
-        monkeypatch.setattr('sparse_mm.models.layers.patch_merging.PART_BYTES', most // 10)
-        with torch.no_grad():
-            for one, two in zip(model(x), whole, strict=True):
-                torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
