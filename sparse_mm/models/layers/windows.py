@@ -99,7 +99,8 @@ def make_window_grid(
     at_bottom = torch.arange(windows_down, device=device) == windows_down - 1
     at_right = torch.arange(windows_across, device=device) == windows_across - 1
     mask_kind = (at_bottom[:, None].long() + 2 * at_right[None, :].long()).flatten()
-    wrapped = torch.arange(window_size, device=device) >= window_size - shift
+    # 1 for what came from the other side; integers, since Inductor cannot compare truth values.
+    wrapped = torch.arange(window_size, device=device) // (window_size - shift)
     below = wrapped.repeat_interleave(window_size)  # (N,)
     beside = wrapped.repeat(window_size)  # (N,)
     apart_down = below[:, None] != below[None, :]  # (N, N)
