@@ -1,15 +1,17 @@
 # make demo   set up, then train, sparsify and test on generated scenes (about fourteen minutes on two cores)
 # make test   set up, then the test suite, in two processes
 # make lint   set up, then ruff and mypy
+# make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite
 PYTHON ?= python3
 WORKERS ?= 2
+MMCV ?=
 VENV := .venv
 DEMO := work_dirs/demo
 
 .PHONY: demo test lint setup
 
 setup:
-	@$(PYTHON) tools/setup_env.py $(VENV)
+	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)"
 
 demo: setup
 	@$(VENV)/bin/python tools/demo.py --work-dir $(DEMO)

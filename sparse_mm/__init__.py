@@ -6,6 +6,7 @@ every scope) and lets torch's safe unpickler read MMEngine's own checkpoints.
 
 from importlib.util import find_spec
 
+import sparse_mm.mmcv_finder  # noqa: F401  (before anything imports mmcv)
 from sparse_mm import cpu, models
 from sparse_mm.checkpoints import declare_safe_classes
 from sparse_mm.engine import hooks

@@ -2,6 +2,11 @@
 
 Only the standard library is used, since nothing else is there yet. Steps that are done already
 are skipped; a changed requirements file redoes them.
+
+By default nothing is compiled: ``mmcv-lite`` is installed, and ``sparse_mm/mmcv_ops`` stands in
+for its operators. ``--mmcv compiled`` installs mmcv with its own. Both own the same folder, so
+where one is, the other is never installed over it: mmcv-lite makes way for compiled mmcv, and
+compiled mmcv stays.
 """
 
 import argparse
@@ -10,12 +15,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = [(3, 10), (3, 11), (3, 12)]
-# Each step: what it is, what to expect, and its arguments to pip.
+# Each step: what it is, what to expect, and its arguments to pip. Between the first two comes mmcv.
 STEPS = [
     (
         'torch and the build tools',
@@ -23,13 +29,21 @@ STEPS = [
         ['-r', 'requirements/build.txt'],
     ),
     (
-        'mmcv and the host packages',
-        'about 2 minutes with a wheel of mmcv, about 25 more where it must be compiled',
+        'the host packages',
+        'about 2 minutes',
         ['--no-build-isolation', '-r', 'requirements/runtime.txt'],
     ),
     ('tools for the tests', 'seconds', ['-r', 'requirements/tests.txt']),
     ('sparse_mm itself', 'seconds', ['--no-deps', '--no-build-isolation', '-e', '.']),
 ]
+MMCV = {
+    'lite': ('mmcv-lite', 'seconds', ['-r', 'requirements/mmcv-lite.txt']),
+    'compiled': (
+        'mmcv with its own operators',
+        'seconds with a wheel of it, about 12 minutes where it must be compiled',
+        ['-r', 'requirements/mmcv.txt'],
+    ),
+}
 
 
 def fail(message: str) -> None:
@@ -37,16 +51,36 @@ def fail(message: str) -> None:
     sys.exit(f'error: {message}')
 
 
+def installed_mmcv(venv: Path) -> str | None:
+    """Which mmcv an environment has: 'compiled', 'lite' or None."""
+    packages = [*venv.glob('lib/python*/site-packages')]
+    if any([*folder.glob('mmcv-*.dist-info')] for folder in packages):
+        return 'compiled'
+    return 'lite' if any([*f.glob('mmcv_lite-*.dist-info')] for f in packages) else None
+
+
+def choose_mmcv(venv: Path, wanted: str | None) -> str:
+    """Decides which mmcv the environment gets; without a wish, compiled mmcv stays."""
+    found = installed_mmcv(venv)
+    if found == 'compiled' and wanted == 'lite':
+        fail(
+            f'{venv} has compiled mmcv, and mmcv-lite would be installed over it; run '
+            f'"{venv}/bin/python -m pip uninstall mmcv" first, or leave MMCV=lite out.'
+        )
+    return wanted or found or 'lite'
+
+
+def compiler() -> str | None:
+    """Finds a C++ compiler."""
+    names = (os.environ.get('CXX', 'c++'), 'g++', 'clang++')
+    return next((name for name in names if shutil.which(name)), None)
+
+
 def check_machine() -> None:
-    """Refuses a Python or a machine that cannot work, before anything is downloaded."""
+    """Refuses a Python that cannot work, before anything is downloaded."""
     if sys.version_info[:2] not in SUPPORTED:
         found = '.'.join(map(str, sys.version_info[:2]))
         fail(f'Python {found} is not supported; run make with PYTHON=python3.11 (3.10 to 3.12).')
-    compiler = os.environ.get('CXX', 'c++')
-    if not any(shutil.which(name) for name in (compiler, 'g++', 'clang++')):
-        fail(
-            'No C++ compiler was found, and mmcv needs one; install g++ (Debian: build-essential).'
-        )
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
@@ -54,42 +88,86 @@ def check_machine() -> None:
         fail('This Python cannot make virtual environments; install python3-venv.')
 
 
-def fingerprint() -> str:
+def fingerprint(mmcv: str) -> str:
     """Hashes what the environment follows from."""
-    digest = hashlib.sha256(repr((STEPS, sys.version_info[:2])).encode())
+    digest = hashlib.sha256(repr((STEPS, MMCV[mmcv], sys.version_info[:2])).encode())
     for path in sorted((ROOT / 'requirements').glob('*.txt')):
         digest.update(path.read_bytes())
-    digest.update((ROOT / 'setup.cfg').read_bytes())
+    for name in ('setup.cfg', 'pyproject.toml', 'tools/packaging/sparse_mm_build.py'):
+        digest.update((ROOT / name).read_bytes())
+    digest.update((ROOT / 'sparse_mm' / 'mmcv_finder.py').read_bytes())  # its copy is installed
     return digest.hexdigest()
 
 
-def install(venv: Path) -> None:
-    """Runs the steps that the environment still lacks."""
-    done, wanted = venv / 'sparse_mm_setup', fingerprint()
+def install_compiled(python: Path, pip: list[str], venv: Path, arguments: list[str]) -> bool:
+    """Installs compiled mmcv; mmcv-lite, if it is there, goes once its successor is built."""
+    wheel = [str(python), '-m', 'pip', 'wheel', '--quiet', '--disable-pip-version-check']
+    wheel += ['--no-deps', '--no-build-isolation', *arguments]
+    if compiler() is None:
+        wheel += ['--only-binary', 'mmcv']
+    # Debug symbols take half of the time to compile, and nobody reads them.
+    environment = {**os.environ, 'CFLAGS': f'{os.environ.get("CFLAGS", "")} -g0'.strip()}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*wheel, '--wheel-dir', folder]
+        if subprocess.run(command, cwd=ROOT, env=environment).returncode:
+            if compiler() is None:
+                fail(
+                    'pip found no wheel of mmcv, and there is no C++ compiler to make one; install '
+                    'g++ (Debian: build-essential), or run make setup without MMCV=compiled.'
+                )
+            return False
+        if installed_mmcv(venv) == 'lite':
+            away = [str(python), '-m', 'pip', 'uninstall', '--quiet', '--yes', 'mmcv-lite']
+            subprocess.run(away, cwd=ROOT, check=True)
+        wheels = [str(path) for path in Path(folder).glob('*.whl')]
+        return not subprocess.run([*pip, *wheels], cwd=ROOT).returncode
+
+
+def install(venv: Path, wanted: str | None = None) -> None:
+    """Runs the steps that the environment still lacks.
+
+    Args:
+        venv: The environment's folder.
+        wanted: 'lite' or 'compiled'; None keeps the mmcv that is there, or takes 'lite'.
+    """
+    kind = choose_mmcv(venv, wanted)
+    done, goal = venv / 'sparse_mm_setup', fingerprint(kind)
     python = venv / 'bin' / 'python'
-    if done.is_file() and done.read_text() == wanted and python.exists():
+    if done.is_file() and done.read_text() == goal and python.exists():
         return
     check_machine()
     if not python.exists():
-        print(f'[0/{len(STEPS)}] a virtual environment in {venv}', flush=True)
+        print(f'[0/{len(STEPS) + 1}] a virtual environment in {venv}', flush=True)
         subprocess.run([sys.executable, '-m', 'venv', str(venv)], check=True)
     # The constraints keep other packages from bringing in a newer setuptools or numpy.
     pip = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check']
     pip += ['-c', 'requirements/build.txt']
-    for number, (what, how_long, arguments) in enumerate(STEPS, start=1):
-        print(f'[{number}/{len(STEPS)}] {what} ({how_long})', flush=True)
+    steps = [STEPS[0], MMCV[kind], *STEPS[1:]]
+    for number, (what, how_long, arguments) in enumerate(steps, start=1):
+        print(f'[{number}/{len(steps)}] {what} ({how_long})', flush=True)
         start = time.monotonic()
-        if subprocess.run([*pip, *arguments], cwd=ROOT).returncode:
+        if number == 2 and kind == 'compiled':
+            good = install_compiled(python, pip, venv, arguments)
+        else:
+            good = not subprocess.run([*pip, *arguments], cwd=ROOT).returncode
+        if not good:
             fail(f'pip could not install {what}; its message stands above.')
         print(f'      done in {time.monotonic() - start:.0f} s', flush=True)
-    done.write_text(wanted)
+    done.write_text(goal)
 
 
 def main() -> None:
     """Reads the command line and installs."""
     parser = argparse.ArgumentParser(description='Make the virtual environment')
     parser.add_argument('venv', nargs='?', default='.venv', help='its folder (default: .venv)')
-    install((ROOT / parser.parse_args().venv).resolve())
+    parser.add_argument(
+        '--mmcv',
+        choices=[*MMCV, ''],
+        help='mmcv-lite with stand-ins for its operators, or mmcv with its own (default: the one '
+        'that is there, else lite)',
+    )
+    args = parser.parse_args()
+    install((ROOT / args.venv).resolve(), args.mmcv or None)
 
 
 if __name__ == '__main__':

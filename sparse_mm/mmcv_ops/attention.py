@@ -45,13 +45,13 @@ def ms_deform_attn_backward(
     im2col_step: int,
 ) -> None:
     """Gradients of ms_deform_attn_forward, written to the tensors ``grad_*``."""
-    leaves = [
+    values, places, weights = leaves = [
         tensor.detach().requires_grad_()
         for tensor in (value, sampling_locations, attention_weights)
     ]
     with torch.enable_grad():
         output = ms_deform_attn_forward(
-            leaves[0], value_spatial_shapes, value_level_start_index, *leaves[1:], im2col_step
+            values, value_spatial_shapes, value_level_start_index, places, weights, im2col_step
         )
     targets = (grad_value, grad_sampling_loc, grad_attn_weight)
     gradients = torch.autograd.grad(output, leaves, grad_output)

@@ -109,10 +109,10 @@ def sampled(features: Tensor, image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     height, width = features.shape[2:]
     rows = features.flatten(2).transpose(1, 2).flatten(0, 1)  # (B * H * W, C)
     first = (image * height * width).view(-1, *[1] * (y.dim() - 1))
-    total = sum(
-        rows[first + index] * weight[..., None] for index, weight in neighbours(y, x, height, width)
-    )
-    return total.movedim(-1, 1)  # type: ignore[union-attr]
+    total = features.new_zeros(())
+    for index, weight in neighbours(y, x, height, width):
+        total = total + rows[first + index] * weight[..., None]
+    return total.movedim(-1, 1)
 
 
 def roi_align_backward(
@@ -200,13 +200,13 @@ def roi_pool_forward(
         edges.append((low.masked_fill(empty, limit + 1), high.masked_fill(empty, limit + 2) - 1))
     (y1, y2), (x1, x2) = edges
     image = rois[:, 0].float()[:, None, None]
-    bins = torch.stack(
+    cells = torch.stack(
         torch.broadcast_tensors(image, x1[:, None], y1[:, :, None], x2[:, None], y2[:, :, None]),
         dim=-1,
     )  # (R, ph, pw, 5)
     half = input.dtype in (torch.float16, torch.bfloat16)  # too coarse for coordinates
     source = input.float() if half else input
-    best, at = torch.ops.torchvision.roi_pool(source, bins.flatten(0, 2).to(source), 1.0, 1, 1)
+    best, at = torch.ops.torchvision.roi_pool(source, cells.flatten(0, 2).to(source), 1.0, 1, 1)
     shape = (len(rois), pooled_height, pooled_width, input.shape[1])
     output.copy_(best.view(shape).permute(0, 3, 1, 2))
     argmax.copy_(at.view(shape).permute(0, 3, 1, 2))
@@ -225,7 +225,7 @@ def roi_pool_backward(
     channels, pixels = grad_input.shape[1], grad_input[0, 0].numel()
     plane = rois[:, 0].long().view(-1, 1, 1, 1) * channels
     plane = plane + torch.arange(channels, device=rois.device).view(-1, 1, 1)
-    index = (plane * pixels + argmax.clamp(min=0)).flatten()
+    index = (plane * pixels + argmax.clamp(min=0)).flatten()  # into all pixels of all planes
     exact = torch.float64 if grad_input.dtype == torch.float64 else torch.float32
     share = grad_output.to(exact).masked_fill(argmax < 0, 0).flatten()
     total = grad_output.new_zeros(grad_input.numel(), dtype=exact)

@@ -8,6 +8,8 @@ from .suppression import greedy_keep
 
 # Pairs of boxes worked on at once: what stays in a processor's cache.
 PAIRS = 1 << 12
+# How many of the best boxes decide among themselves at once in NMS.
+BLOCK = 128
 # Edges whose directions differ by less (as a sine) are parallel.
 PARALLEL = 1e-9
 
@@ -27,7 +29,9 @@ def cross(a: Tensor, b: Tensor) -> Tensor:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def boundary_inside(start: Tensor, edge: Tensor, enter: Tensor, slope: Tensor, flat: Tensor):
+def boundary_inside(
+    start: Tensor, edge: Tensor, enter: Tensor, slope: Tensor, flat: Tensor
+) -> Tensor:
     """Twice the area that those parts of a boundary sweep that lie inside another box.
 
     Args:
@@ -90,14 +94,8 @@ def intersection(first: Tensor, second: Tensor) -> Tensor:
     return swept.clamp(min=0) / 2
 
 
-def overlapping(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Finds the pairs of ``(N, 5)`` and ``(M, 5)`` boxes that overlap, and the areas they share.
-
-    Returns:
-        Rows and columns, int64 ``(K,)``, and areas, float64 ``(K,)``; all other pairs share
-        nothing.
-    """
-    first, second = first.double(), second.double()
+def near_pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Finds the pairs of ``(N, 5)`` and ``(M, 5)`` boxes whose circles meet: rows and columns."""
     reach = [boxes[:, 2:4].norm(dim=1) / 2 for boxes in (first, second)]
     rows: list[Tensor] = []
     columns: list[Tensor] = []
@@ -111,9 +109,19 @@ def overlapping(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         row, column = near.nonzero(as_tuple=True)
         rows.append(row + begin)
         columns.append(column)
-    row, column = (
-        torch.cat(part) if part else first.new_empty(0).long() for part in (rows, columns)
-    )
+    nothing = [torch.empty(0, dtype=torch.long, device=first.device)]
+    return torch.cat(rows or nothing), torch.cat(columns or nothing)
+
+
+def overlapping(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Finds the pairs of ``(N, 5)`` and ``(M, 5)`` boxes that may overlap, and what they share.
+
+    Returns:
+        Rows and columns, int64 ``(K,)``, and areas, float64 ``(K,)``; all other pairs share
+        nothing.
+    """
+    first, second = first.double(), second.double()
+    row, column = near_pairs(first, second)
     return row, column, pair_areas(first[row], second[column])
 
 
@@ -150,6 +158,36 @@ def box_iou_rotated(
     ious[row * len(boxes2) + column] = torch.where(shared > 0, shared / whole, 0.0).to(ious)
 
 
+def too_close(
+    boxes: Tensor, above: Tensor, below: Tensor, iou_threshold: float, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Finds which boxes overlap better ones by more than a threshold.
+
+    Args:
+        boxes: Float64 ``(N, 5)``, sorted by falling score.
+        above: Ranks of the better boxes.
+        below: Ranks of the others; the same for the pairs within one set.
+        iou_threshold: The threshold.
+        labels: ``(N,)``; if given, only boxes of the same label count.
+
+    Returns:
+        For each such pair its places in ``above`` and ``below``.
+    """
+    row, column = near_pairs(boxes[above], boxes[below])
+    better, worse = above[row], below[column]
+    area = boxes[:, 2:4].prod(dim=1)
+    # Two boxes share no more than the smaller one has.
+    smaller = torch.minimum(area[better], area[worse])
+    larger = torch.maximum(area[better], area[worse])
+    possible = (better < worse) & (smaller > iou_threshold * larger)
+    if labels is not None:
+        possible &= labels[better] == labels[worse]
+    row, column, better, worse = (x[possible] for x in (row, column, better, worse))
+    shared = pair_areas(boxes[better], boxes[worse])
+    hit = shared > iou_threshold * (area[better] + area[worse] - shared)
+    return row[hit], column[hit]
+
+
 def keep_by_overlap(boxes: Tensor, iou_threshold: float, labels: Tensor | None = None) -> Tensor:
     """Greedy NMS of ``(N, 5)`` rotated boxes that are sorted by falling score.
 
@@ -161,13 +199,19 @@ def keep_by_overlap(boxes: Tensor, iou_threshold: float, labels: Tensor | None =
     Returns:
         Int64 ranks of the boxes that stay.
     """
-    row, column, shared = overlapping(boxes, boxes)
-    area = boxes[:, 2:4].double().prod(dim=1)
-    union = area[row] + area[column] - shared
-    hit = (row < column) & (shared > iou_threshold * union)
-    if labels is not None:
-        hit &= labels[row] == labels[column]
-    return greedy_keep(row[hit], column[hit], len(boxes)).nonzero()[:, 0]
+    boxes = boxes.double()
+    left = torch.arange(len(boxes), device=boxes.device)
+    kept = [left[:0]]
+    while len(left):
+        # The best of those that are left decide among themselves, then about all others.
+        block, left = left[:BLOCK], left[BLOCK:]
+        higher, lower = too_close(boxes, block, block, iou_threshold, labels)
+        kept.append(block[greedy_keep(higher, lower, len(block))])
+        _, removed = too_close(boxes, kept[-1], left, iou_threshold, labels)
+        stays = torch.ones_like(left, dtype=torch.bool)
+        stays[removed] = False
+        left = left[stays]
+    return torch.cat(kept)
 
 
 def nms_rotated(

@@ -25,30 +25,84 @@ def test_a_wrong_python_is_named(setup_env, monkeypatch, tmp_path):
         setup_env['install'](tmp_path / 'venv')
 
 
-def test_a_missing_compiler_is_named(setup_env, monkeypatch, tmp_path):
+def test_no_compiler_is_needed(setup_env, monkeypatch, tmp_path):
+    """By default; its absence shows only when compiled mmcv is wanted and pip finds no wheel."""
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.delenv('CXX', raising=False)
-    with pytest.raises(SystemExit, match=r'No C\+\+ compiler was found'):
-        setup_env['install'](tmp_path / 'venv')
+    ran = record(setup_env, monkeypatch, failing='wheel')
+    (tmp_path / 'venv').mkdir()
+    setup_env['install'](tmp_path / 'venv')
+    assert any('requirements/mmcv-lite.txt' in command for command in ran)
+    with pytest.raises(SystemExit, match=r'no wheel of mmcv.*no C\+\+ compiler.*MMCV=compiled'):
+        setup_env['install'](tmp_path / 'other', 'compiled')
+    assert '--only-binary' in ran[-1]
+
+
+def environment(tmp_path, mmcv=None):
+    """A folder that looks like an environment with one kind of mmcv."""
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'python').write_text('')
+    if mmcv is not None:
+        (tmp_path / 'lib' / 'python3.11' / 'site-packages' / f'{mmcv}-2.1.0.dist-info').mkdir(
+            parents=True
+        )
+    return tmp_path
+
+
+def record(setup_env, monkeypatch, failing=None):
+    """Lists the commands instead of running them; those with a certain word fail."""
+    ran = []
+
+    def run(command, **_):
+        ran.append(command)
+        return type('Result', (), {'returncode': int(failing in command)})
+
+    monkeypatch.setattr(setup_env['subprocess'], 'run', run)
+    return ran
 
 
 def test_what_is_done_is_skipped_until_requirements_change(setup_env, monkeypatch, tmp_path):
-    (tmp_path / 'bin').mkdir()
-    (tmp_path / 'bin' / 'python').write_text('')
-    done = tmp_path / 'sparse_mm_setup'
-    done.write_text(setup_env['fingerprint']())
+    done = environment(tmp_path) / 'sparse_mm_setup'
+    done.write_text(setup_env['fingerprint']('lite'))
     setup_env['install'](tmp_path)
     done.write_text('an older fingerprint')
-    ran = []
-    result = type('Result', (), {'returncode': 0})
-    monkeypatch.setattr(
-        setup_env['subprocess'], 'run', lambda command, **_: ran.append(command) or result
-    )
+    ran = record(setup_env, monkeypatch)
     setup_env['install'](tmp_path)
     assert [command[-1] for command in ran] == [
         'requirements/build.txt',
+        'requirements/mmcv-lite.txt',
         'requirements/runtime.txt',
         'requirements/tests.txt',
         '.',
     ]
-    assert done.read_text() == setup_env['fingerprint']()
+    assert done.read_text() == setup_env['fingerprint']('lite')
+
+
+def test_compiled_mmcv_stays(setup_env, monkeypatch, tmp_path):
+    """Whatever is asked for, mmcv-lite is not installed over it."""
+    environment(tmp_path, 'mmcv')
+    ran = record(setup_env, monkeypatch)
+    setup_env['install'](tmp_path)
+    assert any('requirements/mmcv.txt' in command for command in ran)
+    assert not any('lite' in ' '.join(command) for command in ran)
+    with pytest.raises(SystemExit, match='has compiled mmcv, and mmcv-lite would be installed'):
+        setup_env['install'](tmp_path, 'lite')
+
+
+def test_mmcv_lite_goes_when_its_successor_is_built(setup_env, monkeypatch, tmp_path):
+    environment(tmp_path, 'mmcv_lite')
+    ran = record(setup_env, monkeypatch, failing='wheel')
+    with pytest.raises(SystemExit, match='could not install mmcv with its own operators'):
+        setup_env['install'](tmp_path, 'compiled')
+    assert not any('uninstall' in command for command in ran)
+    ran = record(setup_env, monkeypatch)
+    setup_env['install'](tmp_path, 'compiled')
+    words = [next(w for w in ('wheel', 'uninstall', 'install') if w in command) for command in ran]
+    assert words[1:4] == ['wheel', 'uninstall', 'install']
+
+
+def test_no_requirements_bring_both_kinds_of_mmcv():
+    for path in (ROOT / 'requirements').glob('*.txt'):
+        lines = path.read_text().splitlines()
+        kinds = [line for line in lines if line.startswith('mmcv')]
+        assert len(kinds) == (1 if path.name.startswith('mmcv') else 0), path
