@@ -8,12 +8,13 @@ A backbone's pass comes here when nobody could tell the difference (see
 from torch import Tensor, nn
 
 from sparse_mm.cpu.conditions import disabled
+from sparse_mm.cpu.sparse_former import SparseFormersOnCPU
 from sparse_mm.cpu.sparse_vit import SparseViTOnCPU
 from sparse_mm.models import executors
 
 __all__ = ['disabled', 'takes']
 
-_EXECUTORS = (SparseViTOnCPU(),)
+_EXECUTORS = (SparseViTOnCPU(), SparseFormersOnCPU())
 for _executor in _EXECUTORS:
     executors.register(_executor)
 

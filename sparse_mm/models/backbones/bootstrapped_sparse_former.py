@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.models import executors
 from sparse_mm.models.backbones.sparse_former_unit import (
     PointSampler,
     SelfAttention,
@@ -257,6 +258,9 @@ class BootstrappedSparseFormer(BaseModule):
             BadInputError: The images are smaller than the stride of the feature map.
         """
         check_image_size(images, self.stem.stride)
+        executor = executors.find(self, images)
+        if executor is not None:
+            return executor.run(self, images)
         batch = images.shape[0]
         features = self.stem(images)  # (B, C', H/4, W/4)
         rois = at_least_float32(self.token_rois).repeat(batch, 1, 1)  # (B, N, 4)

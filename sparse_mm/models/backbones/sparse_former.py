@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.models import executors
 from sparse_mm.models.backbones.sparse_former_unit import (
     SparseFormerUnit,
     init_from_scratch,
@@ -191,6 +192,9 @@ class SparseFormer(BaseModule):
             BadInputError: The images are smaller than the stride of the feature map.
         """
         check_image_size(images, self.stem.stride)
+        executor = executors.find(self, images)
+        if executor is not None:
+            return executor.run(self, images)
         features = self.stem(images)  # (B, C', H', W')
         batch = images.shape[0]
         tokens = self.token_embedding.repeat(batch, 1, 1)  # (B, N, narrow)

@@ -27,17 +27,6 @@ def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILO
     return (x - mean) / (variance + epsilon).sqrt()
 
 
-def channels_together(images: Tensor) -> Tensor:
-    """Lays the channels of a place side by side, on a CPU; ``(B, C, H, W)`` stays its shape.
-
-    Convolutions keep that order, and it is the order of tokens; pooling and sampling are twice as
-    fast in it (docs/performance.md).
-    """
-    if images.device.type != 'cpu':
-        return images
-    return images.contiguous(memory_format=torch.channels_last)
-
-
 def check_image_size(images: Tensor, stride: int) -> None:
     """Checks that images ``(B, 3, H, W)`` leave a feature map of this stride at least one place.
 

@@ -1,0 +1,76 @@
+"""SparseFormers' inference pass on a CPU: the model's own, in another order of memory.
+
+Where a convolution makes the features, the channels of a place lie side by side: convolutions keep
+that order, and pooling, normalising and sampling then read whole places. Linear layers run on
+oneDNN's product. docs/performance.md has the figures.
+"""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import ModuleList
+from torch import Tensor, nn
+
+from sparse_mm.cpu.conditions import disabled, is_as_built, is_plain, nobody_watches
+from sparse_mm.cpu.linear import OneDNNLinear
+from sparse_mm.models.backbones.bootstrapped_sparse_former import (
+    BootstrappedSparseFormer,
+    Focusing,
+    Look,
+    QuickGELU,
+    TransformerBlock,
+)
+from sparse_mm.models.backbones.sparse_former import SparseFormer
+from sparse_mm.models.backbones.sparse_former_unit import (
+    PointSampler,
+    RoISampler,
+    SelfAttention,
+    SparseFormerUnit,
+)
+from sparse_mm.models.executors import Mark, ignore
+from sparse_mm.models.layers.adaptive_mixing import AdaptiveMixing, LinearDecoding, StaticMixing
+from sparse_mm.models.layers.image_features import (
+    Bottleneck,
+    EarlyConvolution,
+    PatchFeatures,
+    ResNetC2,
+    RGBFeatures,
+)
+
+# Fewer tokens than that are not worth what oneDNN does to the weights before each product.
+TOKENS = 256
+
+KNOWN: frozenset[type] = frozenset(
+    {
+        *(SparseFormer, SparseFormerUnit, SelfAttention, PointSampler, RoISampler),
+        *(BootstrappedSparseFormer, Focusing, Look, TransformerBlock, QuickGELU),
+        *(AdaptiveMixing, StaticMixing, LinearDecoding),
+        *(EarlyConvolution, PatchFeatures, ResNetC2, Bottleneck, RGBFeatures),
+        *(ModuleList, nn.ModuleList, nn.Sequential, nn.Identity, nn.GELU),
+        *(nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.LayerNorm),
+    }
+)
+
+
+class SparseFormersOnCPU:
+    """The executor of SparseFormer and BootstrappedSparseFormer."""
+
+    def takes(self, model: nn.Module, images: Tensor) -> bool:
+        """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
+        return (
+            type(model) in (SparseFormer, BootstrappedSparseFormer)
+            and nobody_watches()
+            and images.dtype in (torch.float32, torch.bfloat16)
+            and is_plain(images)
+            and images.dim() == 4
+            and is_as_built(model, KNOWN, images.dtype)
+        )
+
+    def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
+        """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
+        if isinstance(model.stem, (EarlyConvolution, ResNetC2)):
+            images = images.contiguous(memory_format=torch.channels_last)
+        many = images.shape[0] * model.token_rois.shape[0] >= TOKENS
+        with disabled(), OneDNNLinear() if many else nullcontext():
+            return model(images)
