@@ -155,7 +155,7 @@ class SparseStage(BaseModule):
         Returns:
             The input of the next stage with its shape, and the output of this one with its shape.
         """
-        windows = StageWindows(hw_shape, self.window_size, len(x), x.device)
+        windows = StageWindows(hw_shape, self.window_size, x.shape[0], x.device)
         rows = windows.to_rows(x)  # (B * L [+ 1], C)
         for i, (block, ratio) in enumerate(zip(self.blocks, ratios, strict=True)):
             kept = windows.select(rows, ratio, shifted=i % 2 == 1)

@@ -1,4 +1,4 @@
-"""SparseViT is ordinary modules: hooks, wrappers, tracers and checkpointing work as on any model."""
+"""SparseViT is ordinary modules: hooks, wrappers, tracers, checkpointing work as on any model."""
 
 import copy
 import pickle
@@ -21,7 +21,7 @@ SMALL = dict(embed_dims=16, depths=(2, 2), num_heads=(1, 2), strides=(4, 2), out
 
 
 def build(**settings):
-    return randomize(SparseViT(**{**SMALL, 'pruning_ratios': [0.5, 0.3], **settings})).eval()
+    return randomize(SparseViT(**{**SMALL, 'pruning_ratios': 0.5, **settings})).eval()
 
 
 def plain(model, images):
@@ -119,10 +119,11 @@ def gradients(model, images):
 
 @pytest.mark.parametrize(
     'modules',
-    [['stages.0'], ['stages.1'], ['stages.0', 'stages.1'], ['patch_embed'], ['norm1']]
-    + [['stages.0.blocks.0'], ['stages.1.blocks.1'], ['stages.0.blocks.1.ffn']]
-    + [['stages.0.downsample'], ['stages.0.blocks.1.attn.w_msa']],
-    ids=lambda modules: '+'.join(modules),
+    [
+        *('stages.0', 'stages.1', 'stages.0 stages.1', 'patch_embed', 'norm1', 'stages.0.blocks.0'),
+        *('stages.1.blocks.1', 'stages.0.blocks.1.ffn', 'stages.0.downsample'),
+        'stages.0.blocks.1.attn.w_msa',
+    ],
 )
 @pytest.mark.parametrize('size', [(56, 56), (50, 70)])
 def test_activation_checkpointing_changes_no_gradient(modules, size):
@@ -130,7 +131,7 @@ def test_activation_checkpointing_changes_no_gradient(modules, size):
     images.requires_grad_()  # MMEngine's wrapper is the reentrant one: it needs such an input
     expected = gradients(model, images)
     other = copy.deepcopy(model)
-    turn_on_activation_checkpointing(other, modules)
+    turn_on_activation_checkpointing(other, modules.split())
     found = gradients(other, images)
     assert set(found) == set(expected)
     for name, value in expected.items():
@@ -187,8 +188,8 @@ def test_dynamic_quantisation_finds_every_linear_layer():
     expected = plain(model, images)
     count = sum(type(module) is nn.Linear for module in model.modules())
     quantised = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-    kinds = [type(module).__module__ for module in quantised.modules()]
-    assert sum('quantized' in kind for kind in kinds) == count == 4 * 4 + 1
+    found = sum(type(m) is torch.ao.nn.quantized.dynamic.Linear for m in quantised.modules())
+    assert found == count == 4 * 4 + 1
     assert_same(plain(quantised, images), expected, tolerance=0.2)
 
 
@@ -200,7 +201,7 @@ def test_evaluation_leaves_the_weights_as_they_are():
     for mode in (False, True):
         model.train(mode)
         with torch.no_grad():
-            model(torch.randn(1, 3, 56, 56))
+            model(torch.randn(1, 3, 50, 70))
         assert {n: v.stride() for n, v in model.state_dict().items()} == strides
     assert all(value.is_contiguous() for value in model.state_dict().values())
     parameters_to_vector(model.parameters())
