@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError, UnsafeContentError
 from sparse_mm.safe_classes import declare_safe_classes
+from sparse_mm.weights_files import SUFFIX, read_safetensors
 
 __all__ = ['declare_safe_classes', 'find_latest', 'latest_checkpoint', 'read_checkpoint']
 
@@ -38,6 +39,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         BadInputError: It is missing, cannot be opened, or holds no dictionary.
     """
     remote = '://' in path
+    if path.endswith(SUFFIX) and not remote:
+        return read_safetensors(path)
     zipped = not remote and _check_file(path)
     try:
         if remote:

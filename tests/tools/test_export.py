@@ -121,6 +121,14 @@ def macs_of(run, images):
     return counter.get_total_flops() // 2
 
 
+def test_onnx_holds_no_resizing_of_the_position_embedding(config, call_tool, tmp_path):
+    """It would stay in the graph, and take minutes to export at usual sizes."""
+    _, path = config(dict(VIT, use_abs_pos_embed=True, pretrain_img_size=64))
+    call_tool(TOOL, path, '--out', 'absolute.onnx')
+    graph = onnx.load(tmp_path / 'absolute.onnx').graph
+    assert 'Resize' not in {node.op_type for node in graph.node}
+
+
 def test_onnx_of_a_dense_backbone(config, call_tool, tmp_path):
     """The size is the pipeline's; without a checkpoint the weights are random."""
     model, path = config(VIT)

@@ -235,6 +235,8 @@ def main() -> None:
         backbone, shape = build_backbone(args)
         images, names = random_images(args.batch, shape), output_names(backbone)
         expected = list(backbone(images))
+        if isinstance(backbone, SparseViT):
+            backbone.fix_image_size(shape)
         ratios = getattr(backbone, 'pruning_ratios', None)
         meta = dict(backbone=type(backbone).__name__, pruning_ratios=json.dumps(ratios))
         try:

@@ -224,6 +224,20 @@ class SparseViT(PrunableBackbone):
         grid = F.interpolate(grid, size=tuple(hw_shape), mode='bicubic', align_corners=False)
         return grid.flatten(2).transpose(1, 2)  # (1, H * W, C)
 
+    def fix_image_size(self, image_size: tuple[int, int]) -> None:
+        """Resizes the absolute position embedding once for all, to images of ``(H, W)`` pixels.
+
+        For exports: there a resizing in the graph would be done in every pass, and be slow to
+        export. Without such an embedding nothing happens.
+        """
+        if self.use_abs_pos_embed:
+            patch = self.patch_embed.projection.stride
+            height, width = (-(-side // step) for side, step in zip(image_size, patch, strict=True))
+            with torch.no_grad():
+                embedding = self.position_embedding((height, width)).clone()
+            self.absolute_pos_embed = nn.Parameter(embedding)
+            self.position_shape = height, width
+
     def train(self, mode: bool = True) -> 'SparseViT':
         """Sets the mode and keeps frozen stages frozen, in evaluation mode."""
         super().train(mode)

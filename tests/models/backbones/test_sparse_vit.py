@@ -253,6 +253,15 @@ def test_position_embedding_is_resized_for_other_sizes():
     assert model(torch.randn(1, 3, 40, 90))[0].shape == (1, 16, 10, 23)
 
 
+def test_a_fixed_image_size_changes_nothing_but_the_embedding():
+    model = randomize(SparseViT(**SMALL, use_abs_pos_embed=True, pretrain_img_size=64)).eval()
+    image = torch.randn(1, 3, 41, 90)
+    expected = model(image)
+    model.fix_image_size((41, 90))
+    assert model.absolute_pos_embed.shape == (1, 11 * 23, 16)
+    assert all(map(torch.equal, model(image), expected))
+
+
 def test_ratios_change_what_is_computed():
     model = randomize(SparseViT(**SMALL)).eval()
     image = torch.randn(1, 3, 64, 64)
