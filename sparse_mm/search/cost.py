@@ -85,7 +85,8 @@ class LatencyTable:
             an image to milliseconds.
         windows: Windows of one image, for each stage.
         channels: Channels, for each stage.
-        conditions: Device, dtype, threads, versions, rounds: for people.
+        conditions: Device, dtype, threads, versions, rounds: for people; and ``spread``, how far
+            two halves of the rounds disagree.
         checks: Settings measured whole in the same rounds, with their milliseconds.
     """
 

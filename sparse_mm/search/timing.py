@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
+from math import inf
 from random import Random
-from statistics import median
+from statistics import mean
 from typing import Any
 
 import torch
@@ -20,6 +21,13 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.cost import BackboneShape, LatencyTable
+from sparse_mm.search.estimate import (
+    StoppingRule,
+    fastest_eighth,
+    part_times,
+    pass_times,
+    spread,
+)
 from sparse_mm.search.space import Candidate, RatioSpace
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
@@ -27,14 +35,6 @@ Progress = Callable[[int, int], None]
 # Runs a pass of a backbone on images, and calls a mark with the name of each part at its end:
 # ('stem',), ('stage', i) for what a stage does outside its blocks, ('block', i, j).
 MarkedPass = Callable[[nn.Module, Tensor, Callable[[tuple], None]], None]
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of the middle half."""
-    ordered = sorted(values)
-    cut = len(ordered) // 4
-    middle = ordered[cut : len(ordered) - cut]
-    return sum(middle) / len(middle)
 
 
 class Stopwatch:
@@ -132,23 +132,6 @@ def rounds_in_turns(
     return [run_round() for _ in range(_count_rounds(run_round, watch, seconds, repeats))]
 
 
-def time_in_turns(
-    runs: Sequence[Callable[[], Any]],
-    device: torch.device,
-    seconds: float = 20.0,
-    repeats: tuple[int, int] = (5, 300),
-) -> list[list[float]]:
-    """As :func:`rounds_in_turns`, but without the machine's moods.
-
-    Returns:
-        For each function its milliseconds, round by round; a round in which the machine was slower
-        than usual is scaled down, as a whole, to the usual.
-    """
-    rounds = rounds_in_turns(runs, device, seconds, repeats)
-    usual = median(sum(times) for times in rounds)
-    return [[times[i] * usual / sum(times) for times in rounds] for i in range(len(runs))]
-
-
 def _count_rounds(
     run_round: Callable[[], Any], watch: Stopwatch, seconds: float, repeats: tuple[int, int]
 ) -> int:
@@ -183,7 +166,8 @@ def measure_whole(
         repeats: The least and the most passes of each setting.
 
     Returns:
-        Interquartile means in milliseconds, one for each setting.
+        Milliseconds, one for each setting: the fastest eighth of its passes, on average, so that
+        what else the machine does hardly counts.
     """
     device = next(backbone.parameters()).device
     images = random_images(shape, device)
@@ -197,8 +181,8 @@ def measure_whole(
 
     with _for_timing(backbone):
         runs = [partial(run, setting) for setting in settings]
-        times = time_in_turns(runs, device, seconds, repeats)
-    return [interquartile_mean(values) for values in times]
+        rounds = rounds_in_turns(runs, device, seconds, repeats)
+    return [fastest_eighth(values) for values in zip(*rounds, strict=True)]
 
 
 def measure_table(
@@ -214,13 +198,17 @@ def measure_table(
 ) -> LatencyTable:
     """Measures the parts of a backbone for every ratio of a space.
 
+    Measuring goes on until the estimate is stable (:mod:`sparse_mm.search.estimate`), within
+    bounds; the table's conditions say how far two halves of the rounds disagree (``spread``), and
+    how long a dense pass takes by the clock and in CPU time of this process (``dense_ms``).
+
     Args:
         backbone: A :class:`~sparse_mm.models.SparseViT` on the device to measure.
         shape: Its image size and batch.
         space: The ratios.
         run: How a pass is computed (:func:`sparse_mm.models.executors.marked_pass`).
         dtype: ``'float32'``, or autocast to ``'float16'`` or ``'bfloat16'``.
-        seconds: About how long to measure in all.
+        seconds: About how long to measure in all; up to four times as long on a busy machine.
         repeats: The least and the most passes for each ratio.
         progress: Called with rounds done and rounds in all.
         checks: Settings that are measured whole in the same rounds, to compare the sums with.
@@ -230,20 +218,19 @@ def measure_table(
     """
     ratios = sorted({0.0, *(choice for choices in space.choices for choice in choices)})
     settings = [*ratios, *checks]
-    rounds = _time_rounds(backbone, shape, settings, run, dtype, seconds, repeats, progress)
+    rule = StoppingRule(seconds, repeats)
+    rounds, cpu = _time_rounds(backbone, shape, settings, run, dtype, rule, progress)
 
     samples: dict[Any, list[float]] = defaultdict(list)
-    for passes in rounds:
-        for ratio, timed in zip(ratios, passes, strict=False):
-            for i, stage in enumerate(shape.stages):
-                for j, size in enumerate(stage.pair_sizes()):
-                    pair = sum(timed['block', i, 2 * j + b] for b in range(size))
-                    samples['pair', i, j, stage.kept(ratio)].append(pair)
-                samples['rest', i, ratio > 0].append(timed['stage', i])
-            samples['stem'].append(timed['stem',])
-        for check, timed in zip(checks, passes[len(ratios) :], strict=True):
-            samples[check].append(sum(timed.values()))
-    means = {key: interquartile_mean(values) for key, values in samples.items()}
+    for ratio, timed in zip(ratios, part_times(rounds), strict=False):
+        for i, stage in enumerate(shape.stages):
+            for j, size in enumerate(stage.pair_sizes()):
+                pair = sum(timed['block', i, 2 * j + b] for b in range(size))
+                samples['pair', i, j, stage.kept(ratio)].append(pair)
+            samples['rest', i, ratio > 0].append(timed['stage', i])
+        samples['stem'].append(timed['stem',])
+    means = {key: mean(values) for key, values in samples.items()}
+    whole = pass_times(rounds)
 
     described = [
         dict(
@@ -264,8 +251,14 @@ def measure_table(
         stages=described,
         windows=[stage.num_windows for stage in shape.stages],
         channels=[stage.channels for stage in shape.stages],
-        conditions=dict(describe_device(device), dtype=dtype, rounds=len(rounds)),
-        checks=[(check, means[check]) for check in checks],
+        conditions=dict(
+            describe_device(device),
+            dtype=dtype,
+            rounds=len(rounds),
+            spread=round(spread(rounds), 4) if len(rounds) >= 4 else None,
+            dense_ms=dict(wall=whole[0], cpu=fastest_eighth(cpu)),
+        ),
+        checks=list(zip(checks, whole[len(ratios) :], strict=True)),
     )
 
 
@@ -281,15 +274,14 @@ def _time_rounds(
     settings: Sequence[Any],
     run: MarkedPass,
     dtype: str,
-    seconds: float,
-    repeats: tuple[int, int],
+    rule: StoppingRule,
     progress: Progress | None = None,
-) -> list[list[dict[tuple, float]]]:
+) -> tuple[list[list[dict[tuple, float]]], list[float]]:
     """Runs the backbone with each setting in turn, in another order every round.
 
     Returns:
-        For each round and setting the milliseconds of each part, whose sum is the whole pass. A
-        round in which the machine was slower than usual is scaled down, as a whole, to the usual.
+        For each round and setting the milliseconds of each part, whose sum is the whole pass; and
+        for each round the milliseconds of CPU time that the first setting took.
     """
     device = next(backbone.parameters()).device
     watch = Stopwatch(device)
@@ -301,30 +293,35 @@ def _time_rounds(
     def mark(marks: list[tuple[tuple, Any]], part: tuple) -> None:
         marks.append((part, watch.mark()))
 
+    cpu: list[float] = []
+
     def run_round() -> list[dict[tuple, float]]:
         taken: dict[int, list[tuple[tuple, Any]]] = {}
         rng.shuffle(order)
         for index in order:
             backbone.override_ratios(settings[index])  # type: ignore[operator]
+            began = time.process_time()
             taken[index] = [((), watch.mark())]
             with context:
                 run(backbone, images, partial(mark, taken[index]))
+            if index == 0:
+                cpu.append((time.process_time() - began) * 1e3)
         watch.wait()
         return [_part_times(taken[index], watch) for index in range(len(settings))]
 
-    rounds = []
+    rounds: list[list[dict[tuple, float]]] = []
     with _for_timing(backbone):
-        count = _count_rounds(run_round, watch, seconds, repeats)
-        for done in range(1, count + 1):
+        expected = _count_rounds(run_round, watch, rule.seconds, rule.repeats)
+        cpu.clear()  # of the warm-up
+        began, looked, found = time.perf_counter(), 0, inf
+        while not rule.done(len(rounds), time.perf_counter() - began, found):
             rounds.append(run_round())
+            # Looking costs as much as a small model's pass: once every tenth more rounds.
+            if len(rounds) >= max(4, 1.1 * looked):
+                looked, found = len(rounds), spread(rounds)
             if progress is not None:
-                progress(done, count)
-    totals = [sum(sum(timed.values()) for timed in passes) for passes in rounds]
-    usual = median(totals)
-    return [
-        [{part: ms * usual / total for part, ms in timed.items()} for timed in passes]
-        for passes, total in zip(rounds, totals, strict=True)
-    ]
+                progress(len(rounds), max(expected, len(rounds)))
+    return rounds, cpu
 
 
 def _part_times(marks: Sequence[tuple[tuple, Any]], watch: Stopwatch) -> dict[tuple, float]:

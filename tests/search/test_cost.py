@@ -15,7 +15,7 @@ from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import TABLE_FORMAT, CostModel, LatencyTable
 from sparse_mm.search.space import RatioSpace
-from sparse_mm.search.timing import interquartile_mean, measure_table, measure_whole
+from sparse_mm.search.timing import measure_table, measure_whole
 
 SMALL = dict(embed_dims=16, depths=(2, 3), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
 
@@ -110,11 +110,6 @@ def test_measuring_leaves_the_backbone_as_it_was(small):
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(module._forward_hooks for module in backbone.modules())
     backbone(torch.randn(1, 3, 32, 32))[0].sum().backward()  # no inference tensor was left
-
-
-def test_interquartile_mean():
-    assert interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == pytest.approx(3.5)
-    assert interquartile_mean([2.0]) == 2
 
 
 class TestRefusals:

@@ -16,8 +16,10 @@ from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
+from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, measure_table
 
@@ -86,6 +88,12 @@ def main() -> None:
             args.seconds,
             progress=progress,
             checks=checks,
+        )
+    spread = measured.conditions['spread']
+    if spread is not None and spread > NOISY:
+        raise BadInputError(
+            f'Repeated, the latencies differ by {spread:.0%} on this busy machine; stop other '
+            'programs, or measure longer with --seconds.'
         )
     write_atomically(out, measured.to_json())
     table = LatencyTable.read(out)

@@ -27,6 +27,7 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.evolution import Evolution
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import measure_table, measure_whole
@@ -242,15 +243,25 @@ class SparsitySearch:
                 bar.total = total
                 bar.update(done - bar.n)
 
-            table = measure_table(
-                self.backbone,
-                self.shape,
-                self.space,
-                marked_pass,
-                settings.dtype,
-                settings.latency_seconds,
-                progress=progress,
-            )
+            for _ in range(2):
+                table = measure_table(
+                    self.backbone,
+                    self.shape,
+                    self.space,
+                    marked_pass,
+                    settings.dtype,
+                    settings.latency_seconds,
+                    progress=progress,
+                )
+                spread = table.conditions['spread']
+                if spread is not None and spread <= NOISY:
+                    break
+            else:
+                raise BadInputError(
+                    'The latencies cannot be measured while this machine does so much else: '
+                    f'repeated, they differ by {spread:.0%}; stop other programs, measure longer '
+                    '(latency_seconds), give a latency_table, or set a budget in macs.'
+                )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, table.to_json())
 

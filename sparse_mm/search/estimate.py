@@ -1,0 +1,80 @@
+"""Estimates how long passes take from rounds that other processes disturbed.
+
+Whatever else runs on a machine can only make a pass longer: it is pre-empted for some milliseconds,
+or caches and memory are shared for a while. So the fastest eighth of a part's times tells most of
+how long it takes. The parts are estimated one by one, since hardly any whole pass on a busy machine
+is left alone, but most of its parts are. How far two halves of the rounds disagree tells how far
+the estimate can be trusted. Nothing here measures; recorded times go in, numbers come out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+
+# Two halves of the rounds that disagree by more say that a table cannot be trusted.
+NOISY = 0.1
+
+Pass = Mapping[tuple, float]
+Rounds = Sequence[Sequence[Pass]]  # for each round and setting, the milliseconds of each part
+
+
+def fastest_eighth(values: Sequence[float]) -> float:
+    """Mean of the fastest eighth, of the fastest one at least."""
+    fastest = sorted(values)[: ceil(len(values) / 8)]
+    return sum(fastest) / len(fastest)
+
+
+def part_times(rounds: Rounds) -> list[dict[tuple, float]]:
+    """For each setting, the milliseconds of each part."""
+    return [
+        {part: fastest_eighth([timed[part] for timed in passes]) for part in passes[0]}
+        for passes in zip(*rounds, strict=True)
+    ]
+
+
+def pass_times(rounds: Rounds) -> list[float]:
+    """For each setting, the milliseconds of a whole pass: the sum of its parts."""
+    return [sum(parts.values()) for parts in part_times(rounds)]
+
+
+def spread(rounds: Rounds) -> float:
+    """How far the estimates of two halves of the rounds, every other one, disagree.
+
+    Returns:
+        The largest relative difference of a whole pass, over the settings. Infinite with fewer
+        than four rounds, which tell nothing.
+    """
+    if len(rounds) < 4:
+        return inf
+    halves = pass_times(rounds[::2]), pass_times(rounds[1::2])
+    return max(max(a, b) / min(a, b) - 1 for a, b in zip(*halves, strict=True))
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """When to stop measuring.
+
+    Attributes:
+        seconds: About how long to measure.
+        repeats: The least and the most rounds.
+        stable: A spread at which measuring ends before the time is over.
+        tolerable: A larger spread makes measuring go on after it.
+        patience: At the latest, after so many times ``seconds``,
+        at_least: but not before so many seconds.
+    """
+
+    seconds: float
+    repeats: tuple[int, int]
+    stable: float = 0.01
+    tolerable: float = 0.04
+    patience: float = 4.0
+    at_least: float = 10.0
+
+    def done(self, rounds: int, elapsed: float, spread: float) -> bool:
+        """Whether to stop after so many rounds and seconds, with such a spread."""
+        least, most = self.repeats
+        if rounds < least or rounds >= most:
+            return rounds >= most
+        if elapsed >= max(self.patience * self.seconds, self.at_least):
+            return True
+        return spread <= (self.stable if elapsed < self.seconds else self.tolerable)
