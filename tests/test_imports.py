@@ -1,4 +1,4 @@
-"""Imports run one way, as the README says."""
+"""Imports run one way, as docs/design.md draws them."""
 
 import ast
 import sys
@@ -8,32 +8,85 @@ import pytest
 from tests.conftest import ROOT
 
 OWN = 'sparse_mm'
-ALLOWED = {
-    'search': {'torch', 'numpy', f'{OWN}.search', f'{OWN}.models.ratios', f'{OWN}.errors'},
-    'models/layers': {
-        'torch',
-        'numpy',
-        f'{OWN}.models.layers',
-        f'{OWN}.models.ratios',
-        f'{OWN}.errors',
-    },
+HOSTS = ('mmdet', 'mmseg', 'mmdet3d', 'mmpretrain')
+MODELS, SEARCH, ENGINE = f'{OWN}.models', f'{OWN}.search', f'{OWN}.engine'
+ERRORS = f'{OWN}.errors'
+# These need no framework: nothing else may be imported there.
+BARE = {
+    'sparse_mm/search': ('torch', 'numpy', SEARCH, f'{MODELS}.ratios', ERRORS),
+    'sparse_mm/models/layers': ('torch', 'numpy', f'{MODELS}.layers', f'{MODELS}.ratios', ERRORS),
 }
+# Which of our own packages each may import.
+ARROWS = {
+    'sparse_mm/models': (MODELS, f'{OWN}.checkpoints', ERRORS),
+    'sparse_mm/models/layers': (f'{MODELS}.layers', f'{MODELS}.ratios', ERRORS),
+    'sparse_mm/models/backbones': (MODELS, f'{OWN}.checkpoints', ERRORS),
+    'sparse_mm/cpu': (f'{OWN}.cpu', MODELS, ERRORS),
+    'sparse_mm/cuda': (f'{OWN}.cuda', MODELS, ERRORS),
+    'sparse_mm/search': (SEARCH, f'{MODELS}.ratios', ERRORS),
+    'sparse_mm/datasets': (f'{OWN}.datasets', f'{OWN}.deferred', f'{OWN}.progress', ERRORS),
+    'sparse_mm/evaluation': (f'{OWN}.evaluation', f'{OWN}.deferred', ERRORS),
+    'sparse_mm/engine': (
+        *(ENGINE, MODELS, SEARCH, ERRORS),
+        *(f'{OWN}.{name}' for name in ('checkpoints', 'safe_classes', 'deferred', 'progress')),
+    ),
+    'projects': ('projects', OWN),
+    'tools': ('tools', OWN),
+}
+# Files that build on a host package, and are imported when that is in use.
+ON_HOSTS = (
+    'sparse_mm/datasets/shapes.py',
+    'sparse_mm/evaluation/coco_metric.py',
+    'sparse_mm/evaluation/iou_metric.py',
+    'sparse_mm/evaluation/nuscenes_metric.py',
+)
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def files_of(folder):
+    return sorted(path for path in (ROOT / folder).rglob('*.py') if path.name != 'setup_env.py')
+
+
+def imported(path, anywhere=True):
+    """The modules that a file imports; those of its functions, too, unless on import alone."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if anywhere else iter(tree.body)
+    for node in nodes:
         if isinstance(node, ast.ImportFrom):
-            yield node.module
+            assert node.level == 0, f'{path.name} imports relatively'
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
 
-@pytest.mark.parametrize('folder', ALLOWED)
+def is_in(name, packages):
+    return any(f'{name}.'.startswith(f'{package}.') for package in packages)
+
+
+@pytest.mark.parametrize('folder', BARE)
 def test_the_core_needs_torch_and_numpy_alone(folder):
-    files = sorted((ROOT / OWN / folder).glob('*.py'))
+    files = files_of(folder)
     assert len(files) > 5
     for path in files:
         for name in imported(path):
             standard = name.split('.')[0] in sys.stdlib_module_names
-            known = any(f'{name}.'.startswith(f'{allowed}.') for allowed in ALLOWED[folder])
-            assert standard or known, f'{path.name} imports {name}'
+            assert standard or is_in(name, BARE[folder]), f'{path.name} imports {name}'
+
+
+@pytest.mark.parametrize('folder', ARROWS)
+def test_arrows_run_one_way(folder):
+    for path in files_of(folder):
+        for name in imported(path):
+            ours = is_in(name, (OWN, 'tools', 'projects', 'tests'))
+            assert not ours or is_in(name, ARROWS[folder]), f'{folder}/{path.name} imports {name}'
+
+
+def test_every_package_has_its_arrows():
+    found = {f'sparse_mm/{path.parent.name}' for path in (ROOT / OWN).glob('*/__init__.py')}
+    assert found - {'sparse_mm/converters'} <= set(ARROWS)
+
+
+def test_the_plugin_imports_no_host_package_by_itself():
+    for path in files_of(OWN):
+        if str(path.relative_to(ROOT)) not in ON_HOSTS:
+            for name in imported(path, anywhere=False):
+                assert not is_in(name, HOSTS), f'{path.name} imports {name}'

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import textwrap
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+from mmengine.registry import HOOKS, MODELS
 
 from tests.conftest import ROOT
 
@@ -147,3 +149,131 @@ def test_tools_that_moved_are_found_at_their_old_paths(run_tool, name):
     old = run_tool(f'analysis_tools/{name}', '--help')
     assert f'use tools/benchmarks/{name} instead' in old.stderr
     assert old.stdout == run_tool(f'benchmarks/{name}', '--help').stdout
+
+
+SLOW = ('mmdet', 'mmseg', 'mmdet3d', 'mmpretrain', 'matplotlib', 'pandas', 'tqdm', 'projects')
+
+
+def test_importing_it_imports_no_host_package(tmp_path):
+    out = run_python(
+        f"""
+        import sys, torch
+        before = set(sys.modules)
+        import sparse_mm
+        from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+        for name in ('ShapesDataset', 'ShapePictures', 'DrivingDataset'):
+            assert DATASETS.get(name).__name__ == name
+        assert METRICS.get('MonoNuScenesMetric') and HOOKS.get('SparsitySearchHook')
+        assert MODELS.get('SparseViT') and MODELS.get('LatentToPyramid')
+        print([name for name in {SLOW} if name in set(sys.modules) - before])
+        """,
+        tmp_path,
+    )
+    assert out.strip() == '[]'
+
+
+def test_what_is_imported_on_use_is_a_class_to_its_users(tmp_path):
+    pytest.importorskip('mmdet')
+    out = run_python(
+        """
+        import sys, sparse_mm
+        from mmengine.registry import DATASETS
+        stand_in = DATASETS.get('ShapesDataset')
+        assert 'mmdet' not in sys.modules
+        class More(stand_in):
+            pass
+        from sparse_mm.datasets import ShapesDataset
+        from mmdet.datasets import CocoDataset
+        assert More.__bases__ == (ShapesDataset,)
+        assert stand_in.METAINFO is ShapesDataset.METAINFO
+        assert issubclass(More, stand_in) and not issubclass(CocoDataset, stand_in)
+        assert DATASETS.get('ShapesDataset') is ShapesDataset
+        assert DATASETS.get('sparse_mm.datasets.ShapesDataset') is ShapesDataset
+        print(isinstance(More.__new__(More), stand_in), isinstance(1, stand_in))
+        """,
+        tmp_path,
+    )
+    assert out.strip() == 'True False'
+
+
+def test_a_data_set_that_moved_says_where_to(tmp_path):
+    out = run_python(
+        """
+        import sys, sparse_mm
+        from mmengine.registry import DATASETS
+        from sparse_mm.errors import BadInputError
+        sys.modules['projects'] = None  # importing it raises
+        try:
+            DATASETS.build(dict(type='DrivingDataset'))
+        except BadInputError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    assert 'has moved to projects/bevdet' in out
+
+
+# What people's own scripts call and configs name.
+PUBLIC = {
+    'sparse_mm.models': [
+        'BootstrappedSparseFormer',
+        'LatentToPyramid',
+        'SparseFormer',
+        'SparseViT',
+    ],
+    'sparse_mm.engine.hooks': [
+        'CheckDataHook',
+        'SparsityAdaptationHook',
+        'SparsitySearchHook',
+        'StepSeedHook',
+    ],
+    'sparse_mm.engine.command_line': ['build_runner', 'read_config'],
+    'sparse_mm.errors': ['BadInputError'],
+    'sparse_mm.checkpoints': ['latest_checkpoint', 'read_checkpoint'],
+}
+
+
+def test_public_names_stay():
+    for module, names in PUBLIC.items():
+        found = import_module(module)
+        for name in names:
+            assert callable(getattr(found, name)), f'{module}.{name}'
+    for name in PUBLIC['sparse_mm.models']:
+        assert MODELS.get(name).__name__ == name
+    for name in PUBLIC['sparse_mm.engine.hooks']:
+        assert HOOKS.get(name).__name__ == name
+    assert issubclass(import_module('sparse_mm.errors').BadInputError, ValueError)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        *(f'configs/sparsevit_maskrcnn_{name}.py' for name in ('coco', 'coco_dense', 'shapes')),
+        *(f'configs/sparsevit_maskrcnn_coco_{ms}ms.py' for ms in (33, 34, 41)),
+        *(f'configs/sparsevit_maskrcnn_coco_{n}.py' for n in ('r512', 'r544', 'r576')),
+        *(f'configs/sparsevit_maskrcnn_coco_{n}.py' for n in ('w06', 'w08', 'w09')),
+        *(f'configs/sparsevit_mask2former_cityscapes{n}.py' for n in ('', '_dense', '_r896')),
+        *(f'configs/sparsevit_upernet_cityscapes{n}.py' for n in ('', '_dense')),
+        'configs/sparsevit_maskrcnn_shapes_dense.py',
+        'configs/sparsevit_maskrcnn_shapes_deep.py',
+        'configs/sparsevit_maskrcnn_shapes_deep_finetune.py',
+        'configs/sparsevit_maskrcnn_coco_overfit.py',
+        'configs/sparsevit_fcos3d_nuscenes.py',
+        *(f'configs/sparseformer_{n}_imagenet.py' for n in ('tiny', 'small', 'base')),
+        *(f'configs/sparseformer_base_imagenet_{n}.py' for n in ('384', '384_n144', '512')),
+        'configs/sparseformer_base_imagenet_384_n196.py',
+        *(f'configs/sparseformer_maskrcnn_{n}.py' for n in ('coco', 'shapes')),
+        'configs/sparseformer_upernet_cityscapes.py',
+        'configs/sparseformer_fcos3d_nuscenes.py',
+        'configs/sparseformer_imagenet_overfit.py',
+        'configs/sparseformer_shapes.py',
+        'projects/bevdet/configs/bevdet_driving.py',
+        'projects/bevdet/configs/bevdet_driving_sparse.py',
+        *(f'projects/bevdet/configs/bevdet_sparsevit_{n}g.py' for n in (59, 78, 114)),
+        *(f'projects/bevdet/configs/bevdet_swint_{n}.py' for n in ('192x528', '224x616')),
+        *(f'projects/bevdet/configs/bevdet_swint-w0{n}_256x704.py' for n in (4, 6)),
+        'projects/bevdet/configs/bevdet_swint_256x704.py',
+    ],
+)
+def test_published_configs_keep_their_names(path):
+    assert (ROOT / path).is_file()

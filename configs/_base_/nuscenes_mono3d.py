@@ -2,12 +2,7 @@
 #
 # One setting moves the data: the environment variable NUSCENES_ROOT (with our tools also
 # `--cfg-options data_root=FOLDER`).
-_base_ = 'mmdet3d::_base_/datasets/nus-mono3d.py'
-
-# Ours, and the metric that needs mmdet3d, which not every model does.
-custom_imports = dict(
-    imports=['sparse_mm', 'sparse_mm.evaluation.nuscenes_metric'], allow_failed_imports=False
-)
+_base_ = ['mmdet3d::_base_/datasets/nus-mono3d.py', './sparse_mm.py']
 
 data_root = '{{$NUSCENES_ROOT:data/nuscenes}}'
 train_pipeline = _base_.train_pipeline

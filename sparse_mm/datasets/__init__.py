@@ -1,33 +1,21 @@
-import sys
-from pathlib import Path
+"""Generated data sets. The one that needs mmdet is imported when it is asked for."""
+
 from typing import Any
 
 from mmengine.registry import DATASETS
 
+from sparse_mm.datasets.moved import DrivingDataset
 from sparse_mm.datasets.shape_pictures import ShapePictures
-from sparse_mm.datasets.shapes import ShapesDataset
-from sparse_mm.errors import BadInputError
+from sparse_mm.deferred import register_deferred
 
-__all__ = ['ShapePictures', 'ShapesDataset']
+__all__ = ['DrivingDataset', 'ShapePictures', 'ShapesDataset']
+
+register_deferred(DATASETS, 'sparse_mm.datasets.shapes', 'ShapesDataset')
 
 
-@DATASETS.register_module(name='DrivingDataset')
-def _driving_dataset(**kwargs: Any) -> Any:
-    """Builds the data set where it lives now, for configs that import ``sparse_mm`` alone.
+def __getattr__(name: str) -> Any:
+    if name == 'ShapesDataset':
+        from sparse_mm.datasets.shapes import ShapesDataset
 
-    Goes with the next release; ``projects.bevdet.driving`` in ``custom_imports`` is the way.
-    """
-    checkout = Path(__file__).resolve().parents[2]
-    if (checkout / 'projects' / 'bevdet').is_dir() and str(checkout) not in sys.path:
-        sys.path.append(str(checkout))
-    try:
-        from projects.bevdet.driving.dataset import DrivingDataset
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split('.')[0] == 'projects':
-            raise BadInputError(
-                'DrivingDataset has moved to projects/bevdet of the checkout, which cannot be '
-                "imported here: put the checkout's folder into PYTHONPATH and "
-                "'projects.bevdet.driving' into custom_imports."
-            ) from error
-        raise
-    return DrivingDataset(**kwargs)
+        return ShapesDataset
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from mmdet.datasets import CocoDataset
 from mmengine.dist import barrier, is_main_process
 from mmengine.registry import DATASETS
 from pycocotools import mask as coco_mask
-from tqdm import tqdm
 
 from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene
 from sparse_mm.errors import BadInputError
+from sparse_mm.progress import progress_bar
 
 # Raised when draw_scene changes, so that scenes drawn by older code are not taken for today's.
 VERSION = 1
@@ -51,8 +50,7 @@ def write_shapes(ann_file: Path, image_dir: Path, num_images: int, size: int, se
     ann_file.parent.mkdir(parents=True, exist_ok=True)
     images: list[dict] = []
     annotations: list[dict] = []
-    interval = 0.2 if sys.stderr.isatty() else 10  # seconds; a log file needs fewer lines
-    for number in tqdm(range(num_images), f'Drawing into {image_dir}', mininterval=interval):
+    for number in progress_bar(f'Drawing into {image_dir}', range(num_images)):
         image, instances = draw_scene((VERSION, seed, number), size)
         name = f'{number:06d}.jpg'
         cv2.imwrite(str(image_dir / name), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -83,7 +81,7 @@ def _mask_annotation(mask: np.ndarray) -> dict[str, Any]:
     )
 
 
-@DATASETS.register_module()
+@DATASETS.register_module(force=True)  # takes the place of its stand-in
 class ShapesDataset(CocoDataset):
     """Scenes of a few small shapes on large textured grounds, drawn on first use.
 

@@ -5,12 +5,10 @@ of the search. No data and no weights are needed.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
@@ -18,6 +16,7 @@ from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
+from sparse_mm.progress import progress_bar
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
@@ -72,8 +71,7 @@ def main() -> None:
         )
 
     checks = [candidate((row * len(backbone.depths))[: len(backbone.depths)]) for row in CHECKS]
-    interval = 0.2 if os.isatty(2) else 10  # seconds; a log file needs fewer lines
-    with tqdm(desc='Measuring', mininterval=interval) as bar:
+    with progress_bar('Measuring') as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

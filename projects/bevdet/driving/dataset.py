@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from filelock import FileLock
 from mmdet3d.datasets import NuScenesDataset
 from mmengine.registry import DATASETS
 from nuscenes.utils import splits
-from tqdm import tqdm
 
 from projects.bevdet.driving.frames import draw_frames
 from projects.bevdet.driving.nuscenes_infos import METAINFO, frame_info
 from projects.bevdet.driving.nuscenes_tables import NuScenesTables
 from projects.bevdet.driving.scenes import CAMERAS, Scene
 from sparse_mm.errors import BadInputError
+from sparse_mm.progress import progress_bar
 
 # Raised when the scenes change, so that those drawn by older code are not taken for today's.
 VERSION = 1
@@ -124,9 +123,8 @@ def _settings_of(root: Path) -> dict[str, Any] | None:
 def _draw(root: Path, scenes: list[tuple[str, int, str]], settings: dict[str, Any]) -> None:
     tables = NuScenesTables(root, settings['seed'])
     infos: dict[str, list[dict[str, Any]]] = {'train': [], 'val': []}
-    interval = 0.2 if sys.stderr.isatty() else 10  # seconds; a log file needs fewer lines
     total = len(scenes) * settings['frames']
-    with tqdm(total=total, desc='Drawing driving scenes', mininterval=interval) as progress:
+    with progress_bar('Drawing driving scenes', total=total) as progress:
         for number, (split, i, name) in enumerate(scenes):
             key = VERSION, settings['seed'], int(split == 'val'), i
             scene = Scene(key, settings['frames'], tuple(settings['image_size']))

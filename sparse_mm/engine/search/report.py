@@ -6,9 +6,6 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.settings import SearchSettings
@@ -117,6 +114,10 @@ class SearchReport:
         return text.getvalue()
 
     def _picture(self, winners: dict[int, Record]) -> bytes:
+        # Imported on use: `import sparse_mm` shall be quick.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(7, 4.5), dpi=120, layout='constrained')
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()

@@ -1,6 +1,5 @@
 """The search for ratios as a whole: costs, scores, evolution, files; on one process or several."""
 
-import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.runner import Runner
-from tqdm import tqdm
 
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
@@ -25,6 +23,7 @@ from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
+from sparse_mm.progress import progress_bar
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.estimate import NOISY
@@ -75,7 +74,7 @@ class SparsitySearch:
         )
         self.records = Records(folder / 'state.json', fingerprint)
         self.feasible = 1.0  # share of the candidates drawn last that were within the budget
-        self.bar = tqdm(disable=True)
+        self.bar = progress_bar('', quiet=True)
 
     def prepare(self) -> None:
         """Checks everything that can be checked, and measures latencies if they are asked for.
@@ -211,14 +210,8 @@ class SparsitySearch:
     def _write(self, winners: dict[int, Record]) -> None:
         on_main_process(lambda: self.report.write(winners))
 
-    def _bar(self, total: int) -> tqdm:
-        interval = 0.2 if sys.stderr.isatty() else 10  # seconds; a log file needs fewer lines
-        return tqdm(
-            total=total,
-            desc='Searching ratios',
-            mininterval=interval,
-            disable=not is_main_process(),
-        )
+    def _bar(self, total: int) -> Any:
+        return progress_bar('Searching ratios', total=total, quiet=not is_main_process())
 
     def _table(self) -> LatencyTable:
         """Reads the deployment's table, or this run's own, which is measured once."""
@@ -236,8 +229,7 @@ class SparsitySearch:
 
     def _measure_table(self, path: Path) -> None:
         settings = self.settings
-        interval = 0.2 if sys.stderr.isatty() else 10
-        with tqdm(desc='Measuring latencies', mininterval=interval) as bar:
+        with progress_bar('Measuring latencies') as bar:
 
             def progress(done: int, total: int) -> None:
                 bar.total = total
