@@ -1,7 +1,7 @@
 """Converts an authors' SparseFormer checkpoint for mmpretrain's ImageClassifier with our backbone.
 
 The training code's checkpoints (its averaged weights where it has them) and the library's are told
-apart by their keys.
+apart by their keys; archs by their shapes, and CLIP's by a classifier without a bias.
 """
 
 import argparse

@@ -111,6 +111,16 @@ def test_tiny_and_empty_rois_stay_finite():
     assert all(x.isfinite().all() for x in neck((tokens, rois, features)))
 
 
+def test_gradients_in_float64():
+    ask = RoIAttention(token_dim=24, place_dim=16, dim=8, num_heads=2).double()
+    ask.init_weights()
+    tokens, rois, features = (x[:1].double() for x in inputs(3, 4, tokens=3))
+    places = features.permute(0, 2, 3, 1)
+    values = [x.clone().requires_grad_() for x in (places, tokens, rois)]
+    assert ask(*values).dtype == torch.float64
+    assert torch.autograd.gradcheck(ask, values, fast_mode=True)
+
+
 def test_half_precision_places_tokens_as_single_does():
     neck = build()
     single = neck(inputs())
