@@ -113,7 +113,9 @@ class OneDNNLinearInTraining(TorchFunctionMode):
 def _is_plain_float32(*tensors: Tensor | None) -> bool:
     return not torch.is_autocast_enabled('cpu') and all(
         tensor is None
-        or (type(tensor) in (Tensor, nn.Parameter) and tensor.is_cpu)
-        and tensor.dtype == torch.float32
+        or (
+            (type(tensor) in (Tensor, nn.Parameter) and tensor.is_cpu)
+            and tensor.dtype == torch.float32
+        )
         for tensor in tensors
     )
