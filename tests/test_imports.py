@@ -29,7 +29,7 @@ ARROWS = {
     'sparse_mm/datasets': (f'{OWN}.datasets', f'{OWN}.deferred', f'{OWN}.progress', ERRORS),
     'sparse_mm/evaluation': (f'{OWN}.evaluation', f'{OWN}.deferred', ERRORS),
     'sparse_mm/engine': (
-        *(ENGINE, MODELS, SEARCH, ERRORS),
+        *(ENGINE, MODELS, SEARCH, f'{OWN}.cpu', ERRORS),
         *(f'{OWN}.{name}' for name in ('checkpoints', 'safe_classes', 'deferred', 'progress')),
     ),
     'projects': ('projects', OWN),
