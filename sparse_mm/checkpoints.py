@@ -31,7 +31,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             …).
 
     Returns:
-        The checkpoint's dictionary.
+        The checkpoint's dictionary; of a ``.safetensors`` file its tensors.
 
     Raises:
         DamagedFileError: The file is cut short, or no checkpoint at all.

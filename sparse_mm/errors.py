@@ -1,5 +1,8 @@
 """The one exception for what a user can put right."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 SAVE_WEIGHTS = (
     'save its weights alone, torch.save(model.state_dict(), ...), with the code that made it'
 )
@@ -27,3 +30,10 @@ class UnsafeContentError(BadInputError):
     def __init__(self, what: str) -> None:
         super().__init__(f'The checkpoint holds {what}, which is not safe to load; {SAVE_WEIGHTS}.')
         self.what = what
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ends a sentence about an unknown name: ``"; did you mean 'SparseViT'?"``, or nothing."""
+    by_lower_case = {one.lower(): one for one in known}
+    found = get_close_matches(name.lower(), by_lower_case, n=1)
+    return f'; did you mean {by_lower_case[found[0]]!r}?' if found else ''

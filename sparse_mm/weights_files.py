@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-from sparse_mm.errors import BadInputError, DamagedFileError
+from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError
 
 SUFFIX = '.safetensors'
 INSTALL = 'pip install safetensors'
@@ -38,6 +38,11 @@ def read_safetensors(path: str) -> dict[str, Any]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             text = (file.metadata() or {}).get('meta', '{}')
     except (SafetensorError, ValueError) as error:
+        if 'TensorInvalidInfo' in str(error):  # all of it is there, and would come again the same
+            raise BadInputError(
+                f'{path!r} gives a tensor another number of bytes than its type and shape have; '
+                f'{SAVE_WEIGHTS}.'
+            ) from error
         raise DamagedFileError(
             f'{path!r} is truncated or not a safetensors file ({error}); download or copy it again.'
         ) from error

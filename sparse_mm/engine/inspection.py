@@ -1,5 +1,6 @@
 """What a config and a model hold: the backbone and its shape, data sets, the size of the images."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +12,16 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from sparse_mm.engine.hosts import scope_of, size_after
+from sparse_mm.engine.hosts import scope_of, size_after, size_of_4_to_3_after
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.search.cost import BackboneShape, StageShape
 
-BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer
+BACKBONES = SwinBackbone, SparseFormer, BootstrappedSparseFormer
 
 
-def find_backbone(model: nn.Module) -> SparseViT:
+def find_backbone(model: nn.Module) -> SwinBackbone:
     """Finds the one SparseViT in a model, wherever it sits.
 
     Args:
@@ -29,7 +31,7 @@ def find_backbone(model: nn.Module) -> SparseViT:
         BadInputError: There is none, or more than one.
     """
     bare: Any = model.module if is_model_wrapper(model) else model
-    found = [module for module in bare.modules() if isinstance(module, SparseViT)]
+    found = [module for module in bare.modules() if isinstance(module, SwinBackbone)]
     if len(found) != 1:
         raise BadInputError(
             f'The model ({type(bare).__name__}) has {len(found) or "no"} SparseViT backbones; the '
@@ -92,7 +94,11 @@ def _is_backbone(name: str) -> bool:
 def build_model(cfg: Config) -> Any:
     """Builds a config's model with random weights, in evaluation mode."""
     init_default_scope(scope_of(cfg))
-    return MODELS.build(cfg.model).eval()
+    model = dict(cfg.model)
+    if not model.get('data_preprocessor') and cfg.get('data_preprocessor'):
+        # As MMEngine's runner does: mmpretrain has it outside the model.
+        model['data_preprocessor'] = cfg.data_preprocessor
+    return MODELS.build(model).eval()
 
 
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -121,23 +127,88 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
             size = size_after(transform) or size
     if size is None:
         raise BadInputError(
-            f'The {split} pipeline has no fixed image size; give one (tools: --shape H W, '
-            'SparsitySearchHook: image_size=(H, W)).'
+            f'The {split} pipeline has no fixed image size; give one (tools/search.py: '
+            '--image-size H W, other tools: --shape H W, SparsitySearchHook: image_size=(H, W)).'
         )
     return size
 
 
+def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int, int]:
+    """Finds the size (H, W) in which the backbone sees most images of a split.
+
+    Args:
+        cfg: The run's config.
+        split: ``'val'`` or ``'test'``.
+        dataset: The split's data set, of which a few images are looked at where the pipeline keeps
+            their shape; without it they are taken to be 4:3.
+
+    Raises:
+        BadInputError: There is no telling.
+    """
+    try:
+        return fixed_image_size(cfg, split)
+    except BadInputError:
+        size = _most_common_size(dataset) if dataset is not None else None
+        size = size or _size_of_4_to_3(cfg, split)
+        if size is None:
+            raise
+        divisor = _preprocessor(cfg).get('pad_size_divisor') or 1
+        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
+
+
+def _most_common_size(dataset: Any) -> tuple[int, int] | None:
+    step = max(1, len(dataset) // 16)
+    sizes: Counter[tuple[int, int]] = Counter()
+    for i in range(0, len(dataset), step):
+        inputs = dataset[i].get('inputs')
+        inputs = inputs.get('img') if isinstance(inputs, dict) else inputs
+        if not isinstance(inputs, torch.Tensor):
+            return None
+        sizes[inputs.shape[-2], inputs.shape[-1]] += 1
+    return sizes.most_common(1)[0][0] if sizes else None
+
+
+def _size_of_4_to_3(cfg: Config, split: str) -> tuple[int, int] | None:
+    loader = cfg.get(f'{split}_dataloader') or {}
+    size = None
+    for dataset in leaf_datasets(loader.get('dataset') or ConfigDict()):
+        for transform in dataset.get('pipeline') or ():
+            size = size_of_4_to_3_after(transform) or size
+    return size
+
+
+def _preprocessor(cfg: Config) -> dict[str, Any]:
+    """The data preprocessor's config, which mmpretrain has outside the model."""
+    inside = (cfg.get('model') or {}).get('data_preprocessor')
+    return inside or cfg.get('data_preprocessor') or {}
+
+
+def metric_configs(evaluator: Any) -> list[dict]:
+    """The configs of an evaluator's metrics, whether it has one or a list.
+
+    Raises:
+        BadInputError: The evaluator is built already.
+    """
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:
+        evaluator = evaluator['metrics']
+    metrics = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+    if not all(isinstance(metric, dict) for metric in metrics):
+        raise BadInputError('An evaluator must stand in the config, not be a built object.')
+    return metrics
+
+
 def val_images_have_size(cfg: Config, size: tuple[int, int]) -> bool:
     """Whether the backbone sees every validation image in this size (H, W), without padding."""
-    preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
-    divisor = preprocessor.get('pad_size_divisor', 1)
+    divisor = _preprocessor(cfg).get('pad_size_divisor') or 1
     try:
         return fixed_image_size(cfg, 'val') == tuple(size) and not any(n % divisor for n in size)
     except BadInputError:
         return False
 
 
-def backbone_shape(backbone: SparseViT, image_size: tuple[int, int], batch: int) -> BackboneShape:
+def backbone_shape(
+    backbone: SwinBackbone, image_size: tuple[int, int], batch: int
+) -> BackboneShape:
     """Reads what the costs follow from off a backbone.
 
     Args:
@@ -150,16 +221,17 @@ def backbone_shape(backbone: SparseViT, image_size: tuple[int, int], batch: int)
     height, width = (-(-side // patch) for side in image_size)
     stem = height * width * projection.weight.numel()
     stages = []
-    for i, stage in enumerate(backbone.stages):
-        channels = backbone.num_features[i]
+    for stage in backbone.stages:
         window: int = stage.window_size
-        windows = -(-height // window) * -(-width // window)
-        fixed = 0
         hidden = stage.blocks[0].ffn.hidden_dims
+        windows, fixed = -(-height // window) * -(-width // window), 0
         if stage.downsample is not None:
             stride = stage.downsample.stride
             height, width = -(-height // stride), -(-width // stride)
             fixed = height * width * stage.downsample.reduction.weight.numel()
+        if stage.merges_first:
+            windows = -(-height // window) * -(-width // window)
+        channels = stage.embed_dims
         stages.append(StageShape(len(stage.blocks), windows, window**2, channels, hidden, fixed))
     return BackboneShape(image_size, batch, stem, tuple(stages))
 

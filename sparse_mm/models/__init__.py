@@ -1,4 +1,15 @@
-from sparse_mm.models.backbones import BootstrappedSparseFormer, SparseFormer, SparseViT
+from sparse_mm.models.backbones import (
+    BootstrappedSparseFormer,
+    SparseFormer,
+    SparseViT,
+    SparseViTV2,
+)
 from sparse_mm.models.necks import LatentToPyramid
 
-__all__ = ['BootstrappedSparseFormer', 'LatentToPyramid', 'SparseFormer', 'SparseViT']
+__all__ = [
+    'BootstrappedSparseFormer',
+    'LatentToPyramid',
+    'SparseFormer',
+    'SparseViT',
+    'SparseViTV2',
+]

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine.logging import MMLogger
+from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
-from sparse_mm.errors import BadInputError
+from sparse_mm.errors import BadInputError, nearest
 
 
 def backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -37,6 +38,7 @@ def load_pretrained(
     family: str,
     describe: Callable[[Mapping[str, Tensor]], str] = lambda weights: '',
     hint: str = '',
+    prefix: str | None = None,
 ) -> None:
     """Loads a checkpoint into a backbone.
 
@@ -47,11 +49,18 @@ def load_pretrained(
         family: What the checkpoint should be of, for messages: ``'Swin'``.
         describe: Says what weights that do not fit look like, after a semicolon.
         hint: What to try if none of the weights is there.
+        prefix: What the names of the backbone's weights begin with, as MMEngine's ``Pretrained``
+            takes it; None to find out.
 
     Raises:
-        BadInputError: The checkpoint cannot be read, or it is one of another model.
+        BadInputError: The checkpoint cannot be read, or it is one of another model: of other
+            shapes, or with less than half of the weights.
     """
-    weights = prepare(weights_of(read_checkpoint(path), path))
+    found = weights_of(read_checkpoint(path), path)
+    try:
+        weights = prepare(_below(prefix, found) if prefix else found)
+    except BadInputError as error:
+        raise BadInputError(f'{path!r}: {error}') from error
     wrong = mismatches(weights, backbone.state_dict())
     if wrong:
         raise BadInputError(
@@ -61,13 +70,71 @@ def load_pretrained(
     result = backbone.load_state_dict(weights, strict=False)
     needed = dict(backbone.named_parameters())
     missing = [name for name in result.missing_keys if name in needed]
-    if len(missing) == len(needed):
+    present = len(needed) - len(missing)
+    if not present:
         raise BadInputError(
             f'The checkpoint {path!r} has none of the weights of a {family} backbone (it has '
             f'{first_few(list(weights))}){hint}.'
+        )
+    if present < len(needed) / 2:
+        raise BadInputError(
+            f'The checkpoint {path!r} has {present} of the {len(needed)} weights of this '
+            f'{type(backbone).__name__}, too few to start from; it lacks {first_few(missing)}.'
         )
     logger = MMLogger.get_current_instance()
     if missing:
         logger.warning(f'{path!r} lacks {first_few(missing)}; these start from scratch.')
     if result.unexpected_keys:
         logger.info(f'{path!r} has weights not used: {first_few(result.unexpected_keys)}.')
+
+
+def split_init_cfg(init_cfg: Any) -> tuple[list[dict], dict | None]:
+    """Reads an ``init_cfg`` in any of MMEngine's forms.
+
+    Args:
+        init_cfg: None, an initialiser, or a list of them.
+
+    Returns:
+        The initialisers in their order, and ``Pretrained`` by itself, or None.
+
+    Raises:
+        BadInputError: One is none, or ``Pretrained`` names no checkpoint.
+    """
+    given = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
+    others, pretrained = [], None
+    for one in given:
+        if one is None:
+            continue
+        if not isinstance(one, Mapping) or 'type' not in one:
+            raise BadInputError(
+                'init_cfg must be a dict with a type, such as '
+                f"dict(type='Pretrained', checkpoint='weights.pth'), or a list, not {one!r}."
+            )
+        kind = one['type'] if isinstance(one['type'], str) else one['type'].__name__
+        if kind in ('Pretrained', 'PretrainedInit'):
+            if not one.get('checkpoint'):
+                raise BadInputError(
+                    "init_cfg has type='Pretrained' without a checkpoint; name one "
+                    '(model.backbone.init_cfg.checkpoint), or set init_cfg=None to start from '
+                    'scratch.'
+                )
+            pretrained = dict(one)
+        elif isinstance(one['type'], str) and WEIGHT_INITIALIZERS.get(kind) is None:
+            near = nearest(kind, WEIGHT_INITIALIZERS.module_dict)
+            raise BadInputError(f'init_cfg has the unknown type {kind!r}{near or "."}')
+        else:
+            others.append(dict(one))
+    return others, pretrained
+
+
+def _below(prefix: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = prefix if prefix.endswith('.') else f'{prefix}.'
+    inner = {
+        name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)
+    }
+    if not inner:
+        raise BadInputError(
+            f'no weight begins with the prefix {prefix!r} of init_cfg (it has '
+            f'{first_few(list(weights))}); set the right one, or none.'
+        )
+    return inner

@@ -22,7 +22,7 @@ from sparse_mm.engine.command_line import (
     run,
 )
 from sparse_mm.engine.hosts import Host, host_of, load
-from sparse_mm.engine.inspection import build_model, fixed_image_size, main_backbone
+from sparse_mm.engine.inspection import build_model, main_backbone, usual_image_size
 from sparse_mm.errors import BadInputError
 
 
@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     cfg = load_config(args)
     if args.batch < 1 or (args.shape and min(args.shape) < 1):
         raise BadInputError('--batch and --shape must be at least 1.')
-    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
+    shape = tuple(args.shape or usual_image_size(cfg, 'test'))
     model = build_model(cfg)
     backbone: Any = main_backbone(model)
     if args.ratios is not None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.inspection import build_model, fixed_image_size, main_backbone
+from sparse_mm.engine.inspection import build_model, main_backbone, usual_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 
@@ -145,7 +145,7 @@ def main() -> None:
     cfg = read_config(args.config)
     out = Path(args.out)
     report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
-    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
+    shape = tuple(args.shape or usual_image_size(cfg, 'test'))
     image = read_image(args.image, shape)
     model = build_model(cfg)
     report(check_checkpoint(args.checkpoint, model, whole=False))

@@ -28,7 +28,7 @@ from sparse_mm.engine.command_line import (
 )
 from sparse_mm.engine.inspection import build_model, find_backbone
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import SparseViT
+from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.layers.windows import KeptWindows
 
 
@@ -59,7 +59,7 @@ class UsageCounter:
         tokens: Tokens of the map, each block and run counted.
     """
 
-    def __init__(self, backbone: SparseViT) -> None:
+    def __init__(self, backbone: SwinBackbone) -> None:
         stages = len(backbone.stages)
         self.computed, self.real = [0] * stages, [0] * stages
         self.window_area, self.tokens = [0] * stages, [0] * stages

@@ -20,18 +20,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.config import DictAction
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, report
 from sparse_mm.engine.command_line import read_config, read_ratios, run
-from sparse_mm.engine.inspection import fixed_image_size
+from sparse_mm.engine.inspection import build_model, usual_image_size
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 
-BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer
+BACKBONES = SwinBackbone, SparseFormer, BootstrappedSparseFormer
 # What a format needs besides torch.
 PACKAGES: dict[str, tuple[str, ...]] = {
     '.onnx': ('onnx', 'onnxscript', 'onnxruntime'),
@@ -118,9 +118,8 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
             or the ratios do not fit.
     """
     cfg = read_config(args.config, args.cfg_options)
-    shape = tuple(args.shape or fixed_image_size(cfg, 'test'))
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = MODELS.build(cfg.model).eval()
+    shape = tuple(args.shape or usual_image_size(cfg, 'test'))
+    model = build_model(cfg)
     found = [module for module in model.modules() if isinstance(module, BACKBONES)]
     if len(found) != 1:
         raise BadInputError(
@@ -136,7 +135,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
     if args.ratios is not None:
-        if not isinstance(backbone, SparseViT):
+        if not isinstance(backbone, SwinBackbone):
             raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
         backbone.set_pruning_ratios(read_ratios(args.ratios))
     return backbone, shape
@@ -144,7 +143,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
 
 def output_names(backbone: nn.Module) -> list[str]:
     """Names what a backbone gives."""
-    if isinstance(backbone, SparseViT):
+    if isinstance(backbone, SwinBackbone):
         return [f'stage{i}' for i in backbone.out_indices]
     return ['pooled'] if backbone.out_type == 'pooled' else ['tokens', 'rois', 'features']
 

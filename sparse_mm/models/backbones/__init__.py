@@ -1,5 +1,6 @@
 from sparse_mm.models.backbones.bootstrapped_sparse_former import BootstrappedSparseFormer
 from sparse_mm.models.backbones.sparse_former import SparseFormer
 from sparse_mm.models.backbones.sparse_vit import SparseViT
+from sparse_mm.models.backbones.sparse_vit_v2 import SparseViTV2
 
-__all__ = ['BootstrappedSparseFormer', 'SparseFormer', 'SparseViT']
+__all__ = ['BootstrappedSparseFormer', 'SparseFormer', 'SparseViT', 'SparseViTV2']

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -29,7 +29,12 @@ from sparse_mm.models.layers.rois import (
     grid_rois,
     sample_features,
 )
-from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
+from sparse_mm.models.pretrained import (
+    backbone_weights,
+    describe_widths,
+    load_pretrained,
+    split_init_cfg,
+)
 
 ARCHS: dict[str, dict[str, Any]] = {
     'augreg_base': dict(num_tokens=48, dims=(384, 768), depth=8, activation='gelu'),
@@ -223,18 +228,21 @@ class BootstrappedSparseFormer(BaseModule):
 
     def init_weights(self) -> None:
         """Starts from the checkpoint of ``init_cfg``, or from scratch."""
-        if self.init_cfg is not None:
+        others, pretrained = split_init_cfg(self.init_cfg)
+        if pretrained is None or others:
+            init_from_scratch(self)
+            trunc_normal_(self.token_embedding, std=1.0)
+            initialize(self, others)
+        if pretrained is not None:
             load_pretrained(
                 self,
-                self.init_cfg['checkpoint'],
+                pretrained['checkpoint'],
                 self._prepare_weights,
                 family='BootstrappedSparseFormer',
                 describe=partial(describe_widths, archs=ARCHS),
                 hint="; authors' checkpoints need tools/model_converters/sparseformer.py",
+                prefix=pretrained.get('prefix'),
             )
-            return
-        init_from_scratch(self)
-        trunc_normal_(self.token_embedding, std=1.0)
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Takes the backbone's weights; another number of tokens keeps its own RoIs."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -23,7 +23,12 @@ from sparse_mm.models.layers.image_features import IMAGE_FEATURES, check_image_s
 from sparse_mm.models.layers.loss_scale import is_float16_autocast
 from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import grid_cells, grid_rois
-from sparse_mm.models.pretrained import backbone_weights, describe_widths, load_pretrained
+from sparse_mm.models.pretrained import (
+    backbone_weights,
+    describe_widths,
+    load_pretrained,
+    split_init_cfg,
+)
 
 ARCHS: dict[str, dict[str, Any]] = {
     'tiny': dict(num_tokens=49, dims=(256, 512), depth=8, drop_path_rate=0.2),
@@ -152,18 +157,21 @@ class SparseFormer(BaseModule):
 
     def init_weights(self) -> None:
         """Starts from the checkpoint of ``init_cfg``, or from scratch as the paper does."""
-        if self.init_cfg is not None:
+        others, pretrained = split_init_cfg(self.init_cfg)
+        if pretrained is None or others:
+            init_from_scratch(self)
+            trunc_normal_(self.token_embedding, std=1.0)
+            initialize(self, others)
+        if pretrained is not None:
             load_pretrained(
                 self,
-                self.init_cfg['checkpoint'],
+                pretrained['checkpoint'],
                 self._prepare_weights,
                 family='SparseFormer',
                 describe=partial(describe_widths, archs=ARCHS),
+                prefix=pretrained.get('prefix'),
                 hint="; authors' checkpoints need tools/model_converters/sparseformer.py",
             )
-            return
-        init_from_scratch(self)
-        trunc_normal_(self.token_embedding, std=1.0)
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Takes the backbone's weights; spreads its tokens over this model's number of tokens."""

@@ -1,34 +1,39 @@
 """SparseViT: Swin whose blocks compute only the windows that matter."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.transformer import PatchEmbed
-from mmengine.model import ModuleList
-from mmengine.model.weight_init import trunc_normal_
 from mmengine.registry import MODELS
-from mmengine.utils import to_2tuple
-from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import executors
-from sparse_mm.models.backbones.prunable import PrunableBackbone
-from sparse_mm.models.backbones.sparse_stage import SparseStage
+from sparse_mm.models.backbones.arguments import check_heads, check_names, image_sides
+from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
+from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.layers.patch_merging import PatchMerging
-from sparse_mm.models.pretrained import backbone_weights, load_pretrained
 from sparse_mm.models.ratios import RatioSpec
+
+# Arguments that only mmpretrain's Swin has: any of them selects its names and semantics.
+MMPRETRAIN_ONLY = frozenset(
+    {
+        *('arch', 'img_size', 'stage_cfgs', 'patch_cfg', 'pad_small_map', 'out_after_downsample'),
+        *('interpolate_mode', 'norm_eval'),
+    }
+)
 
 
 @MODELS.register_module()
-class SparseViT(PrunableBackbone):
+class SparseViT(SwinBackbone):
     """Swin Transformer with window activation pruning.
 
     Source of the method: SparseViT (Chen et al., CVPR 2023, https://arxiv.org/abs/2303.17605) on
     Swin (Liu et al., ICCV 2021). Arguments and ``state_dict`` names are those of mmdet's
     ``SwinTransformer``, so its checkpoints load as they are; with all ratios 0 the outputs are the
-    same.
+    same. Built with ``arch=`` or another argument that only mmpretrain's ``SwinTransformer`` has,
+    it is a :class:`~sparse_mm.models.backbones.mmpretrain_swin.MMPretrainSparseViT` instead, with
+    that class's arguments, outputs and semantics.
 
     In each block only the windows with the largest activations go through attention and FFN; the
     tokens of the others pass through unchanged. Which windows those are is decided once per stage.
@@ -65,8 +70,9 @@ class SparseViT(PrunableBackbone):
         with_cp: Whether to save memory in training by computing each block's windows again in the
             backward pass. Defaults to False.
         pretrained: Deprecated; use ``init_cfg``.
-        convert_weights: Whether the checkpoint of ``init_cfg`` is one of the original Swin
-            repository. Defaults to False.
+        convert_weights: Taken as mmdet's configs have it, and not needed: the layout of a
+            checkpoint (mmdet, mmseg, mmpretrain, timm, the original Swin) is known by its names.
+            Defaults to False.
         frozen_stages: Last stage to freeze; 0 freezes the patch embedding alone, -1 nothing.
             Defaults to -1.
         pruning_ratios: Share of windows not to compute: None (dense), one number, one per stage,
@@ -77,13 +83,25 @@ class SparseViT(PrunableBackbone):
             Swin, zeros after the normalisation; True: as in the authors' SparseViT, zeros before
             it, so that a padding token is attended to as the normalisation's bias. Defaults to
             False.
-        init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
-            to None.
+        init_cfg: ``dict(type='Pretrained', checkpoint=…)``; any other of MMEngine's initialisers,
+            or a list of them, which follow Swin's own; or None for that alone. Defaults to None.
 
     Raises:
         BadInputError: The ratios do not fit (see :func:`~sparse_mm.models.ratios.parse_ratios`),
-            or the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ.
+            the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ, heads do not
+            divide the channels, a stage is named that there is not, or an argument is unknown.
     """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'SparseViT':
+        """Selects the class by the names of the arguments."""
+        if cls is SparseViT:
+            # Imported here: it is a subclass.
+            from sparse_mm.models.backbones.mmpretrain_swin import MMPretrainSparseViT
+
+            if MMPRETRAIN_ONLY & kwargs.keys():
+                cls = MMPretrainSparseViT
+            check_names(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -131,175 +149,51 @@ class SparseViT(PrunableBackbone):
             )
         norm_cfg = norm_cfg or dict(type='LN')
         self.depths = tuple(depths)
-        self.out_indices = tuple(out_indices)
-        self.convert_weights = convert_weights
-        self.frozen_stages = frozen_stages
-        self.num_features = [embed_dims * 2**i for i in range(len(depths))]
+        self.freeze(frozen_stages, last=len(depths))
+        num_features = [embed_dims * 2**i for i in range(len(depths))]
+        check_heads(num_features, num_heads)
 
-        self.patch_embed = PatchEmbed(
+        patch_embed = PatchEmbed(
             in_channels=in_channels,
             embed_dims=embed_dims,
             kernel_size=patch_size,
             stride=patch_size,
             norm_cfg=norm_cfg if patch_norm else None,
         )
-        self.use_abs_pos_embed = use_abs_pos_embed
-        if use_abs_pos_embed:
-            height, width = to_2tuple(pretrain_img_size)
-            self.position_shape = (height // patch_size, width // patch_size)
-            self.absolute_pos_embed = nn.Parameter(
-                torch.zeros(1, self.position_shape[0] * self.position_shape[1], embed_dims)
-            )
-        self.drop_after_pos = nn.Dropout(drop_rate)
+        height, width = image_sides('pretrain_img_size', pretrain_img_size)
+        position_shape = (height // patch_size, width // patch_size)
+        self.add_embedding(patch_embed, drop_rate, position_shape if use_abs_pos_embed else None)
 
         # On the CPU whatever the default device: on torch's meta device there are no numbers.
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
-        self.stages = ModuleList()
+        stages = []
         for i, depth in enumerate(depths):
-            channels = self.num_features[i]
+            channels = num_features[i]
             downsample = None
             if i < len(depths) - 1:
                 stride = strides[i + 1]
                 merged = stride * stride * channels
                 norm = build_norm_layer(norm_cfg, merged)[1] if patch_norm else None
                 downsample = PatchMerging(channels, 2 * channels, stride, norm)
-            stage = SparseStage(
-                channels,
-                num_heads[i],
-                int(mlp_ratio * channels),
-                window_size,
-                drop_path_rates=[drop_path_rates.pop(0) for _ in range(depth)],
-                downsample=downsample,
-                qkv_bias=qkv_bias,
-                qk_scale=qk_scale,
-                drop_rate=drop_rate,
-                attn_drop_rate=attn_drop_rate,
-                act_cfg=act_cfg or dict(type='GELU'),
-                norm_cfg=norm_cfg,
-                with_cp=with_cp,
-                pad_before_norm=pad_before_norm,
-            )
-            self.stages.append(stage)
-        for i in self.out_indices:
-            self.add_module(f'norm{i}', build_norm_layer(norm_cfg, self.num_features[i])[1])
-
+            blocks = [
+                SparseBlock(
+                    channels,
+                    num_heads[i],
+                    int(mlp_ratio * channels),
+                    window_size,
+                    qkv_bias=qkv_bias,
+                    qk_scale=qk_scale,
+                    drop_rate=drop_rate,
+                    attn_drop_rate=attn_drop_rate,
+                    proj_drop_rate=drop_rate,
+                    drop_path_rate=drop_path_rates.pop(0),
+                    act_cfg=act_cfg or dict(type='GELU'),
+                    norm_cfg=norm_cfg,
+                    with_cp=with_cp,
+                    pad_before_norm=pad_before_norm,
+                )
+                for _ in range(depth)
+            ]
+            stages.append(SparseStage(channels, window_size, blocks, downsample))
+        self.add_stages(stages, out_indices, num_features, norm_cfg)
         self.init_ratios(pruning_ratios)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Computes feature maps.
-
-        Args:
-            x: ``(B, in_channels, H, W)``; any size.
-
-        Returns:
-            One ``(B, C_i, H_i, W_i)`` for each of ``out_indices``.
-        """
-        executor = executors.find(self, x)
-        if executor is not None:
-            return executor.run(self, x)
-        x, hw_shape = self.embed(x)  # (B, H/4 * W/4, C)
-        outs = []
-        for i, (stage, ratios) in enumerate(zip(self.stages, self.ratios_in_force(), strict=True)):
-            x, hw_shape, out, out_hw_shape = stage(x, hw_shape, ratios)
-            if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(out).transpose(1, 2)  # (B, C_i, H_i * W_i)
-                outs.append(out.unflatten(2, out_hw_shape).contiguous())
-        return tuple(outs)
-
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Makes tokens of ``(B, in_channels, H, W)``: ``(B, H' * W', C)`` and ``(H', W')``."""
-        x, (height, width) = self.patch_embed(images)
-        if torch.jit.is_tracing():  # sizes are tensors there, and the windows need numbers
-            height, width = int(height), int(width)
-        if self.use_abs_pos_embed:
-            x = x + self.position_embedding((height, width))
-        return self.drop_after_pos(x), (height, width)
-
-    def position_embedding(self, hw_shape: tuple[int, int]) -> Tensor:
-        """The absolute position embedding, resized to a map of ``(H, W)``: ``(1, H * W, C)``."""
-        embedding = self.absolute_pos_embed
-        if tuple(hw_shape) == self.position_shape:
-            return embedding
-        grid = embedding.transpose(1, 2).unflatten(2, self.position_shape)  # (1, C, h, w)
-        grid = F.interpolate(grid, size=tuple(hw_shape), mode='bicubic', align_corners=False)
-        return grid.flatten(2).transpose(1, 2)  # (1, H * W, C)
-
-    def fix_image_size(self, image_size: tuple[int, int]) -> None:
-        """Resizes the absolute position embedding once for all, to images of ``(H, W)`` pixels.
-
-        For exports: there a resizing in the graph would be done in every pass, and be slow to
-        export. Without such an embedding nothing happens.
-        """
-        if self.use_abs_pos_embed:
-            patch = self.patch_embed.projection.stride
-            height, width = (-(-side // step) for side, step in zip(image_size, patch, strict=True))
-            with torch.no_grad():
-                embedding = self.position_embedding((height, width)).clone()
-            self.absolute_pos_embed = nn.Parameter(embedding)
-            self.position_shape = height, width
-
-    def train(self, mode: bool = True) -> 'SparseViT':
-        """Sets the mode and keeps frozen stages frozen, in evaluation mode."""
-        super().train(mode)
-        frozen: list[nn.Module] = []
-        if self.frozen_stages >= 0:
-            frozen += [self.patch_embed, self.drop_after_pos]
-            if self.use_abs_pos_embed:
-                self.absolute_pos_embed.requires_grad = False
-        for i in range(self.frozen_stages):
-            frozen.append(self.stages[i])
-            if i in self.out_indices:
-                frozen.append(getattr(self, f'norm{i}'))
-        for module in frozen:
-            module.eval()
-            module.requires_grad_(False)
-        return self
-
-    def init_weights(self) -> None:
-        """Starts from the checkpoint of ``init_cfg``, or from scratch (Swin's initialisation).
-
-        Raises:
-            BadInputError: The checkpoint cannot be read, or it is one of another model.
-        """
-        if self.init_cfg is not None:
-            load_pretrained(
-                self,
-                self.init_cfg['checkpoint'],
-                self._prepare_weights,
-                family='Swin',
-                hint='; original Swin checkpoints need convert_weights=True',
-            )
-            return
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for name, parameter in self.named_parameters():
-            if name.endswith(('relative_position_bias_table', 'absolute_pos_embed')):
-                trunc_normal_(parameter, std=0.02)
-
-    def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Brings Swin's weights to our names and to this window size."""
-        if self.convert_weights:
-            # Imported here: mmdet is needed for nothing else in the backbone.
-            from mmdet.models.backbones.swin import swin_converter
-
-            weights = swin_converter(weights)
-        weights = backbone_weights(weights)
-        own = self.state_dict()
-        for name in [n for n in weights if n.endswith('relative_position_bias_table') and n in own]:
-            weights[name] = _resize_bias_table(weights[name], own[name])
-        for name in [n for n in weights if n.endswith('relative_position_index')]:
-            del weights[name]  # follows from the window size
-        return weights
-
-
-def _resize_bias_table(table: Tensor, target: Tensor) -> Tensor:
-    """Resizes a bias table for another window size: ``(S², heads)`` -> ``(T², heads)``."""
-    if len(table) == len(target):
-        return table
-    side, target_side = round(len(table) ** 0.5), round(len(target) ** 0.5)
-    grid = table.t().reshape(1, -1, side, side)
-    grid = F.interpolate(grid, size=(target_side, target_side), mode='bicubic', align_corners=False)
-    return grid.flatten(2).squeeze(0).t().contiguous()

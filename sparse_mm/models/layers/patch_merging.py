@@ -15,15 +15,25 @@ class PatchMerging(nn.Module):
         out_channels: Channels of the smaller map.
         stride: Side of a patch.
         norm: Normalisation of joined patches; None for none.
+        norm_after: Whether the normalisation is of the smaller map instead, as in Swin V2. Defaults
+            to False.
+        bias: Whether the linear layer has a bias. Defaults to False.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, norm: nn.Module | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: nn.Module | None,
+        norm_after: bool = False,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.norm = norm
-        self.reduction = nn.Linear(stride * stride * in_channels, out_channels, bias=False)
+        self.norm_after = norm_after
+        self.reduction = nn.Linear(stride * stride * in_channels, out_channels, bias=bias)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         """Merges ``(B, H * W, C)`` to ``(B, H' * W', out_channels)``.
@@ -35,10 +45,13 @@ class PatchMerging(nn.Module):
         """
         x = self.to_patches(x.unflatten(1, hw_shape))  # (B, H', W', C * stride²)
         x = x.flatten(1, 2)
-        if self.norm is not None:
+        if self.norm is not None and not self.norm_after:
+            x = self.norm(x)
+        x = self.reduction(x)  # (B, H' * W', out_channels)
+        if self.norm is not None and self.norm_after:
             x = self.norm(x)
         height, width = (-(-side // self.stride) for side in hw_shape)
-        return self.reduction(x), (height, width)
+        return x, (height, width)
 
     def to_patches(self, x: Tensor) -> Tensor:
         """Joins the tokens of each patch: ``(B, H, W, C)`` -> ``(B, H', W', C * stride²)``."""

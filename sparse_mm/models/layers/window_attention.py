@@ -30,7 +30,7 @@ def attend(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Attention among the tokens of each window, the one place where it is computed.
+    """Attention among the tokens of each window.
 
     Args:
         qkv: ``(num_windows, N, 3, heads, d)``: queries, keys and values.
@@ -44,6 +44,20 @@ def attend(
         ``(num_windows, N, heads * d)``.
     """
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (num_windows, heads, N, d) each
+    return attend_heads(query, key, value, bias, kinds, masks, scale, dropout)
+
+
+def attend_heads(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor,
+    kinds: Tensor | None = None,
+    masks: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """As :func:`attend`, with ``(num_windows, heads, N, d)`` each of queries, keys and values."""
     bias = bias.unsqueeze(0)
     if kinds is not None and masks is not None:
         bias = (bias + masks.unsqueeze(1)).index_select(0, kinds)  # (num_windows, heads, N, N)

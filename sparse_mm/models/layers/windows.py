@@ -202,12 +202,18 @@ class StageWindows:
         window_size: Side of a window.
         batch: Images ``B``.
         device: Of the map.
+        shift: Whether the blocks that shift their windows do so. Defaults to True.
     """
 
     def __init__(
-        self, hw_shape: tuple[int, int], window_size: int, batch: int, device: torch.device
+        self,
+        hw_shape: tuple[int, int],
+        window_size: int,
+        batch: int,
+        device: torch.device,
+        shift: bool = True,
     ) -> None:
-        shifts = 0, window_size // 2
+        shifts = 0, window_size // 2 if shift else 0
         self.grids = [window_grid(*hw_shape, window_size, shift, device) for shift in shifts]
         self.batch = batch
         self.num_tokens = self.grids[0].num_tokens

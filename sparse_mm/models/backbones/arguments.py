@@ -1,0 +1,64 @@
+"""Checks of a backbone's arguments, each with one clear sentence."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparse_mm.errors import BadInputError, nearest
+
+
+def check_names(cls: type, arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments that a class has not.
+
+    Raises:
+        BadInputError: There is one; the sentence names the nearest that it has.
+    """
+    known = list(inspect.signature(vars(cls)['__init__']).parameters)[1:]
+    for name in arguments:
+        if name not in known:
+            raise BadInputError(
+                f'{cls.__name__} has no argument {name!r}{nearest(name, known) or "."}'
+                f'{_of_the_other_host(cls, name)}'
+            )
+
+
+def _of_the_other_host(cls: type, name: str) -> str:
+    if cls.__name__ == 'MMPretrainSparseViT' and name in ('embed_dims', 'depths', 'num_heads'):
+        return (
+            ' With arch= and the other names of mmpretrain, give '
+            'arch=dict(embed_dims=…, depths=…, num_heads=…).'
+        )
+    if name == 'pretrained_window_sizes':
+        return " It is one of Swin V2: use type='SparseViTV2'."
+    return ''
+
+
+def check_heads(channels: Sequence[int], num_heads: Sequence[int]) -> None:
+    """Checks that each stage's heads divide its channels.
+
+    Raises:
+        BadInputError: They do not.
+    """
+    for i, (width, heads) in enumerate(zip(channels, num_heads, strict=True)):
+        if not isinstance(heads, int) or heads < 1 or width % heads:
+            raise BadInputError(
+                f'{width} channels cannot be shared out evenly to {heads!r} heads (stage {i}); '
+                f'change num_heads={tuple(num_heads)} or the width.'
+            )
+
+
+def image_sides(name: str, size: Any) -> tuple[int, int]:
+    """Reads an image size, one number or two.
+
+    Args:
+        name: Of the argument.
+        size: Its value.
+
+    Raises:
+        BadInputError: It is neither.
+    """
+    sides = (size, size) if isinstance(size, int) else size
+    fits = isinstance(sides, list | tuple) and len(sides) == 2
+    if not fits or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise BadInputError(f'{name} must be one number of pixels or (H, W), not {size!r}.')
+    return sides[0], sides[1]

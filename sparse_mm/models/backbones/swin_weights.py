@@ -1,0 +1,146 @@
+"""Swin's weights in the layouts that people keep them in, recognised by their names.
+
+mmdet, mmseg and mmpretrain name them alike. The original repository has other names and another
+order of the patches that are joined; timm has the original's with the patch merging at the start of
+a stage. Swin V2 is known by its ``logit_scale``.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sparse_mm.errors import BadInputError
+
+# What follows from the window size, and is never taken from a checkpoint.
+_DERIVED = 'relative_position_index', 'relative_coords_table', 'attn_mask'
+_V1, _V2 = '.relative_position_bias_table', '.logit_scale'
+
+
+def from_any_layout(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Brings a checkpoint's weights to the names, order and sizes of a backbone.
+
+    Args:
+        weights: Of a Swin, or of a whole model with one.
+        model: The backbone.
+
+    Returns:
+        The weights under the backbone's names. What is no Swin's stays as it is.
+
+    Raises:
+        BadInputError: They are in a layout that is known and not read, or of the other version of
+            Swin.
+    """
+    weights = {name: value for name, value in inner_weights(weights).items() if not _derived(name)}
+    _refuse_other_layouts(weights)
+    own = model.state_dict()
+    for mark, name in ((_V1, 'SparseViT'), (_V2, 'SparseViTV2')):
+        theirs = any(key.endswith(mark) for key in weights)
+        if theirs and not any(key.endswith(mark) for key in own):
+            raise BadInputError(
+                f'The checkpoint is one of Swin{" V2" if mark == _V2 else ""}, which this backbone '
+                f"is not; build it with type='{name}'."
+            )
+    if any(re.match(r'layers\.\d+\.blocks\.', name) for name in weights):
+        weights = _from_original(weights, any(key.endswith(_V2) for key in own))
+    return fit_sizes(rename_last_norm(weights, len(model.stages)), model)
+
+
+def inner_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes the backbone out of a whole model: what stands beside its patch embedding."""
+    prefixes = {
+        name.partition('patch_embed.proj')[0] for name in weights if 'patch_embed.proj' in name
+    }
+    for prefix in sorted(prefixes, key=len)[:1]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in weights.items()
+            if name.startswith(prefix)
+        }
+    return dict(weights)
+
+
+def rename_last_norm(weights: dict[str, Tensor], stages: int) -> dict[str, Tensor]:
+    """Gives the one output norm of classifiers, ``norm``, the name of the last stage's."""
+    return {
+        re.sub(r'^norm\.', f'norm{stages - 1}.', name): value for name, value in weights.items()
+    }
+
+
+def fit_sizes(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """Resizes bias tables for the model's windows, and its position embedding for its images."""
+    own = model.state_dict()
+    for name, value in weights.items():
+        if name not in own or own[name].shape == value.shape:
+            continue
+        target = own[name]
+        if name.endswith('relative_position_bias_table') and value.shape[1:] == target.shape[1:]:
+            weights[name] = _resize_bias_table(value, target)
+        if name == 'absolute_pos_embed' and value.shape[2:] == target.shape[2:]:
+            weights[name] = _resize_square(value[0].t(), model.position_shape).t().unsqueeze(0)
+    return weights
+
+
+def _derived(name: str) -> bool:
+    return name.endswith(_DERIVED)
+
+
+def _refuse_other_layouts(weights: Mapping[str, Tensor]) -> None:
+    advice = (
+        'convert them to the names of mmdet, mmpretrain, timm or the original Swin, which are read'
+    )
+    if any('.attention.self.query.' in name for name in weights):
+        raise BadInputError(f"The checkpoint has Swin's names of transformers; {advice}.")
+    if 'features.0.0.weight' in weights:
+        raise BadInputError(f"The checkpoint has Swin's names of torchvision; {advice}.")
+
+
+def _from_original(weights: Mapping[str, Tensor], version_2: bool) -> dict[str, Tensor]:
+    """Translates the original repository's and timm's names, and their order of joined patches."""
+    timm = not any(name.startswith('layers.0.downsample.') for name in weights)
+    # Where the merging stands: timm and mmpretrain's V2 have it at the start of a stage.
+    move = int(version_2) - int(timm)
+    renamed = {}
+    for name, value in weights.items():
+        if name.startswith('head.'):
+            continue
+        merging = re.match(r'layers\.(\d+)\.downsample\.(.*)', name)
+        if merging:
+            name = f'stages.{int(merging[1]) + move}.downsample.{merging[2]}'
+            # Of what lies along the joined channels: all but V2's norm, which follows the product.
+            joined = merging[2] == 'reduction.weight' or not version_2
+            renamed[name] = _unfold_order(value) if joined else value
+            continue
+        name = re.sub(r'^layers\.', 'stages.', name)
+        name = name.replace('.attn.', '.attn.w_msa.')
+        name = name.replace('.mlp.fc1.', '.ffn.layers.0.0.').replace('.mlp.fc2.', '.ffn.layers.1.')
+        renamed[name.replace('patch_embed.proj.', 'patch_embed.projection.')] = value
+    return renamed
+
+
+def _unfold_order(value: Tensor) -> Tensor:
+    """Joined patches, one behind the other by columns -> channel by channel in rows."""
+    patches = value.unflatten(-1, (4, -1))[..., torch.tensor([0, 2, 1, 3]), :]  # (..., 4, C)
+    return patches.transpose(-1, -2).flatten(-2)  # (..., C * 4)
+
+
+def _resize_bias_table(table: Tensor, target: Tensor) -> Tensor:
+    """Resizes a bias table for another window size: ``(S², heads)`` -> ``(T², heads)``."""
+    side = round(len(target) ** 0.5)
+    return _resize_square(table.t(), (side, side)).t().contiguous()
+
+
+def _resize_square(rows: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resizes square pictures: ``(C, s * s)`` -> ``(C, H * W)``."""
+    side = round(rows.shape[1] ** 0.5)
+    if side * side != rows.shape[1]:
+        raise BadInputError(
+            f'The checkpoint has a position embedding of {rows.shape[1]} tokens, which is no '
+            'square and cannot be resized; give the same image size as its own.'
+        )
+    grid = rows.reshape(1, -1, side, side)
+    grid = F.interpolate(grid, size=tuple(shape), mode='bicubic', align_corners=False)
+    return grid.flatten(2).squeeze(0)
