@@ -1,6 +1,8 @@
 """Tests any model of any OpenMMLab package: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+import os
+import sys
 from copy import deepcopy
 
 from mmengine.config import Config, ConfigDict
@@ -22,8 +24,8 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
-from sparse_mm.engine.hosts import host_of, load, scope_of
-from sparse_mm.engine.inspection import leaf_datasets
+from sparse_mm.engine.hosts import host_of, is_kind, load, scope_of
+from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
 
 
@@ -91,9 +93,18 @@ def augment_test(cfg: Config) -> None:
     if masks and not host.tta_joins_masks:
         print(f'{scope} merges the boxes of augmented images but not their masks: boxes only.')
         roi_head.update(mask_head=None, mask_roi_extractor=None)
-        cfg.test_evaluator.metric = 'bbox'
+        for metric in metric_configs(cfg.test_evaluator):
+            if is_kind(metric['type'], 'CocoMetric'):
+                metric['metric'] = 'bbox'
     dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+
+
+def has_display() -> bool:
+    """Whether windows can be opened; where it is not known, that they can."""
+    if not sys.platform.startswith('linux'):
+        return True
+    return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
 
 
 def dump_predictions(runner: Runner, path: str) -> None:
@@ -112,7 +123,14 @@ def main() -> None:
     if args.out and not writes_maps and not args.out.endswith(('.pkl', '.pickle')):
         raise BadInputError(f'--out must name a .pkl file, not {args.out!r}.')
     if args.out and writes_maps:
-        cfg.test_evaluator.update(output_dir=args.out, keep_results=True)
+        for metric in metric_configs(cfg.test_evaluator):
+            if is_kind(metric['type'], 'IoUMetric'):
+                metric.update(output_dir=args.out, keep_results=True)
+    if args.show and not has_display():
+        raise BadInputError(
+            '--show opens windows, and there is no display here; write pictures into a folder '
+            'instead, by --show-dir FOLDER.'
+        )
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     # What is for training alone; a CPU can test what was trained with AMP.

@@ -20,6 +20,7 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.config_file import lost_hooks
 from sparse_mm.engine.hooks import CheckResumeHook
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER
 from sparse_mm.engine.processes import start_processes
@@ -97,6 +98,13 @@ def main() -> None:
     start_processes(cfg)
     on_every_process(lambda: report(problems))
     said = guard_work_dir(cfg.work_dir)
+    lost = lost_hooks(args.config, cfg)
+    if lost:
+        said.append(
+            f'custom_hooks of {args.config!r} replace those of the config that it inherits: '
+            f'{", ".join(lost)} will not run; to keep them, write '
+            'custom_hooks = [*_base_.custom_hooks, ...].'
+        )
     if cfg.get('resume'):
         found = named
         if found is None:

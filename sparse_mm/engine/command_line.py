@@ -15,12 +15,19 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.config_file import read_config
+from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
 from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.errors import BadInputError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+# What each launcher sets for its processes, and how it is called.
+LAUNCHERS = {
+    'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), '`torchrun --nproc_per_node N`'),
+    'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), '`srun`'),
+    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'), '`mpirun`'),
+}
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +52,15 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> Config:
     """Reads the config that the options name, with their overrides.
 
-    ``data_root`` among the overrides moves every data set and evaluator that lies below the
-    config's own ``data_root``.
+    See :func:`~sparse_mm.engine.config_file.read_config`.
 
     Raises:
-        BadInputError: There is no such file, or it cannot be read.
+        BadInputError: There is no such file, it cannot be read, or its launcher is not around.
     """
+    for name, value in vars(args).items():  # a shell leaves ~ alone in --work-dir=~/run
+        if isinstance(value, str) and value.startswith('~'):
+            setattr(args, name, os.path.expanduser(value))
+    check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -61,26 +71,18 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
-    """Reads a config file, with overrides as :func:`load_config` takes them.
+def check_launcher(launcher: str) -> None:
+    """Checks that a process was started by the launcher that it is told of.
 
     Raises:
-        BadInputError: There is no such file, or it cannot be read.
+        BadInputError: It was not.
     """
-    if str(CHECKOUT) not in sys.path:
-        sys.path.append(str(CHECKOUT))  # configs of projects/ import their packages from there
-    if not os.path.isfile(path):
-        raise BadInputError(f'There is no config file {path!r}.')
-    try:
-        cfg = Config.fromfile(path)
-    except (SyntaxError, NameError, KeyError, FileNotFoundError) as error:
-        raise BadInputError(f'The config {path!r} cannot be read: {error}') from error
-    options = dict(overrides or {})
-    if 'data_root' in options and cfg.get('data_root'):
-        moved = _move(cfg.to_dict(), cfg.data_root, str(options['data_root']))
-        cfg = Config(moved, filename=cfg.filename)
-    cfg.merge_from_dict(options)
-    return cfg
+    variables, command = LAUNCHERS.get(launcher, ((), ''))
+    if any(name not in os.environ for name in variables):
+        raise BadInputError(
+            f'--launcher {launcher} needs {command} around the command, which sets '
+            f'{", ".join(variables)}; leave --launcher out to run one process.'
+        )
 
 
 def read_ratios(text: str) -> Any:
@@ -89,18 +91,6 @@ def read_ratios(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _move(value: Any, old: str, new: str) -> Any:
-    """Replaces the folder ``old`` by ``new`` in every path of a nested config."""
-    if isinstance(value, dict):
-        return {key: _move(item, old, new) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_move(item, old, new) for item in value)
-    old_folder = old.rstrip('/')
-    if isinstance(value, str) and (value == old or value.startswith(old_folder + '/')):
-        return new.rstrip('/') + value[len(old_folder) :]
-    return value
 
 
 def set_default_loader_options(cfg: Config, split: str) -> None:
@@ -157,6 +147,11 @@ def run(main: Callable[[], None]) -> None:
         main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
+    except (KeyError, TypeError) as error:
+        told = explain(error)
+        if told is None:
+            raise
+        sys.exit(f'error: {told}')
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

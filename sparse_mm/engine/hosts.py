@@ -178,9 +178,9 @@ class DatasetFacts:
     Attributes:
         name: What people call it.
         layout: Where its files are expected.
-        variable: The environment variable by which our configs find it.
+        variable: The environment variable that names its folder, where a config's own is not there.
         instead: What to try without it.
-        draws_itself: Whether it makes its files when they are not there.
+        draws_itself: Whether it makes or fetches its files when they are not there.
         label_maps: What must have been made of its annotations.
         info_files: Whether its annotations are mmdet3d's info files.
         split_folder: Whether it reads the folder that is called as its ``split``, if no path is
@@ -199,7 +199,7 @@ class DatasetFacts:
     def hint(self, split: str) -> str:
         """What to do where files are missing, without a full stop."""
         if not self.layout:
-            return f'set data_root of {split}_dataloader.dataset'
+            return 'name the folder that holds it by --cfg-options data_root=FOLDER'
         hint = (
             f'{self.name} is expected as {self.layout}; name that folder with the environment '
             f'variable {self.variable} or --cfg-options data_root=FOLDER'
@@ -210,6 +210,11 @@ class DatasetFacts:
 DATASETS = {
     'ShapesDataset': DatasetFacts(draws_itself=True),
     'DrivingDataset': DatasetFacts(draws_itself=True),
+    # These download themselves.
+    **{
+        name: DatasetFacts(draws_itself=True)
+        for name in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
+    },
     'CocoDataset': DatasetFacts(
         'COCO',
         'annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and '
@@ -248,6 +253,25 @@ def dataset_facts(kind: Any) -> DatasetFacts:
             return DATASETS[name]
     # Data sets that others derive from nuScenes' keep its name, and lie as it does.
     return DATASETS['NuScenesDataset'] if 'NuScenes' in name_of(kind) else DatasetFacts()
+
+
+LOCAL_BACKENDS = 'local', 'disk', 'LocalBackend', 'HardDiskBackend'
+
+
+def is_remote(settings: Any) -> bool:
+    """Whether a data set, or a transform, reads its files in another way than from local disks.
+
+    Args:
+        settings: Its config, or the object built from it.
+    """
+    for name in 'backend_args', 'file_client_args':
+        if isinstance(settings, Mapping):
+            backend = settings.get(name)
+        else:
+            backend = getattr(settings, name, None)
+        if isinstance(backend, Mapping) and backend.get('backend', 'local') not in LOCAL_BACKENDS:
+            return True
+    return False
 
 
 def label_maps_command(root: Path) -> str:
@@ -290,6 +314,15 @@ def size_after(transform: Mapping[str, Any]) -> tuple[int, int] | None:
     return None
 
 
+def size_of_4_to_3_after(transform: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The size (H, W) that a transform which keeps the shape gives an image of 4:3; else None."""
+    if is_kind(transform['type'], 'Resize') and transform.get('scale'):
+        scale = _pair(transform['scale'])
+        factor = min(max(scale) / 4, min(scale) / 3)
+        return round(3 * factor), round(4 * factor)
+    return size_after(transform)
+
+
 def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
@@ -316,9 +349,51 @@ def needs_whole_set(metric: type) -> bool:
     return is_kind(metric, *WHOLE_SET_METRICS)
 
 
+def needs_whole_set_by_name(kind: Any) -> bool:
+    """As :func:`needs_whole_set`, of a metric's ``type`` in a config."""
+    return is_kind(kind, *WHOLE_SET_METRICS)
+
+
+# What most people look at first, of each evaluator.
+USUAL_METRICS = {
+    'CocoPanopticMetric': 'coco_panoptic/PQ',
+    'LVISMetric': 'lvis/bbox_AP',
+    'VOCMetric': 'pascal_voc/mAP',
+    'IoUMetric': 'mIoU',
+    'Accuracy': 'accuracy/top1',
+    'MultiLabelMetric': 'multi-label/f1-score',
+}
+
+
+def metric_of(cfg: Mapping[str, Any]) -> str:
+    """The metric that a config is judged by: its best checkpoint's, or its task's usual one.
+
+    Args:
+        cfg: A config with a ``val_evaluator``.
+    """
+    save_best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    if isinstance(save_best, str) and save_best != 'auto':
+        return save_best
+    for metric in _metrics(cfg.get('val_evaluator')):
+        if name_of(metric['type']) == 'CocoMetric':
+            named = metric.get('metric', 'bbox')
+            named = [named] if isinstance(named, str) else list(named)
+            return 'coco/bbox_mAP' if 'bbox' in named else f'coco/{named[0]}_mAP'
+        if name_of(metric['type']) in USUAL_METRICS:
+            return USUAL_METRICS[name_of(metric['type'])]
+    return host_of(cfg).metric
+
+
+def _metrics(evaluator: Any) -> list[Mapping[str, Any]]:
+    if isinstance(evaluator, Mapping):
+        evaluator = evaluator.get('metrics', [evaluator])
+    return [metric for metric in evaluator or () if isinstance(metric, Mapping)]
+
+
 # ---- Devices
 
 AMP_OPTIM_WRAPPER = 'AmpOptimWrapper'  # of MMEngine; mixed precision, by an accelerator alone
+AMP_SETTINGS = 'dtype', 'loss_scale', 'use_fp16'  # which only that one takes
 
 
 def uses_amp(optim_wrapper: Any) -> bool:

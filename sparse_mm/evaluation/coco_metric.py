@@ -3,58 +3,106 @@
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 
-ITEMS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+from sparse_mm.errors import BadInputError
+
+# Where COCOeval keeps them.
+ITEMS = {
+    **{'mAP': 0, 'mAP_50': 1, 'mAP_75': 2, 'mAP_s': 3, 'mAP_m': 4, 'mAP_l': 5},
+    **{'AR@100': 6, 'AR@300': 7, 'AR@1000': 8},
+    **{'AR_s@1000': 9, 'AR_m@1000': 10, 'AR_l@1000': 11},
+}
 
 
 class FullPrecisionCocoMetric(CocoMetric):
-    """Box and mask AP for comparing models on a part of a data set.
+    """What ``CocoMetric`` gives, for comparing models on a part of a data set.
 
     ``CocoMetric`` rounds to three decimals, which makes ties of close candidates, and counts every
-    image of the annotation file, predicted or not.
+    image of the annotation file, predicted or not. Its settings hold here, too: ``metric``,
+    ``classwise``, ``metric_items``, ``proposal_nums``, ``iou_thrs``.
     """
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Computes AP.
+        """Computes AP and AR.
 
         Args:
             results: Pairs of truth and prediction of each image, from ``process``.
 
         Returns:
-            ``bbox_mAP``, ``segm_mAP`` and their parts, in [0, 1]; 0 where nothing was found.
+            What the host's metric gives, in [0, 1]: ``bbox_mAP``, ``segm_mAP`` and their parts,
+            ``CLASS_precision``, ``AR@100`` and so on; 0 where nothing was found, NaN for classes
+            that no image has.
+
+        Raises:
+            BadInputError: The metric is set to write its files alone, or ``metric_items`` names
+                what there is not.
         """
+        if self.format_only:
+            raise BadInputError(
+                'CocoMetric has format_only=True: it writes predictions and computes no score; set '
+                'val_evaluator.format_only=False and name an ann_file with the truth.'
+            )
+        unknown = [item for item in self.metric_items or () if item not in ITEMS]
+        if unknown:
+            raise BadInputError(
+                f'CocoMetric has the metric_items {unknown}; there are {", ".join(ITEMS)}.'
+            )
         truths, predictions = zip(*results, strict=True)
         image_ids = [prediction['img_id'] for prediction in predictions]
         metrics: dict[str, float] = {}
         with TemporaryDirectory() as folder:
             prefix = f'{folder}/results'
-            truth = self._coco_api or COCO(self.gt_to_coco_json(truths, prefix))
+            truth: COCO = getattr(self, '_coco_api', None) or COCO(
+                self.gt_to_coco_json(truths, prefix)
+            )
             self.cat_ids = truth.get_cat_ids(cat_names=self.dataset_meta['classes'])
             files = self.results2json(predictions, prefix)
-            for kind in (name for name in self.metrics if name in ('bbox', 'segm')):
-                stats = self._average_precisions(truth, kind, load(files[kind]), image_ids)
-                metrics.update(
-                    {f'{kind}_{item}': ap for item, ap in zip(ITEMS, stats, strict=True)}
-                )
+            for kind in self.metrics:
+                if kind == 'proposal_fast':
+                    self._coco_api, self.img_ids = truth, image_ids  # which it reads
+                    recalls = self.fast_eval_recall(predictions, self.proposal_nums, self.iou_thrs)
+                    metrics |= {
+                        f'AR@{n}': float(v)
+                        for n, v in zip(self.proposal_nums, recalls, strict=True)
+                    }
+                else:
+                    metrics |= self._evaluate(truth, kind, load(files[kind]), image_ids)
         return metrics
 
-    def _average_precisions(
+    def _evaluate(
         self, truth: COCO, kind: str, found: list[dict[str, Any]], image_ids: list[int]
-    ) -> list[float]:
+    ) -> dict[str, float]:
+        """One of ``bbox``, ``segm``, ``proposal``."""
+        proposals = kind == 'proposal'
+        items = self.metric_items or [name for name in ITEMS if ('AR' in name) == proposals]
+        names = {item: item if proposals else f'{kind}_{item}' for item in items}
+        classes = [item['name'] for item in truth.loadCats(self.cat_ids)]
+        classwise = self.classwise and not proposals
         if not found:
-            return [0.0] * len(ITEMS)
+            absent = [f'{name}_precision' for name in classes] if classwise else []
+            return dict.fromkeys([*names.values(), *absent], 0.0)
         if kind == 'segm':
             for item in found:
                 item.pop('bbox')  # or the box's area would stand for the mask's
-        evaluation = COCOeval(truth, truth.loadRes(found), kind)
+        evaluation = COCOeval(truth, truth.loadRes(found), 'bbox' if proposals else kind)
         evaluation.params.catIds = self.cat_ids
         evaluation.params.imgIds = image_ids
         evaluation.params.maxDets = list(self.proposal_nums)
         evaluation.params.iouThrs = self.iou_thrs
+        evaluation.params.useCats = int(not proposals)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        return [float(ap) for ap in evaluation.stats[: len(ITEMS)]]
+        metrics = {name: float(evaluation.stats[ITEMS[item]]) for item, name in names.items()}
+        if classwise:
+            # (IoU, recall, class, area, detections); the first area is all, the last count is most.
+            precisions = evaluation.eval['precision'][:, :, :, 0, -1]
+            for i, name in enumerate(classes):
+                own = precisions[:, :, i]
+                own = own[own > -1]
+                metrics[f'{name}_precision'] = float(np.mean(own)) if own.size else float('nan')
+        return metrics

@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from sparse_mm.datasets.shape_scenes import CLASSES
 from sparse_mm.datasets.shapes import write_shapes
 from sparse_mm.engine.search.scorer import _full_precision
+from sparse_mm.errors import BadInputError
 from sparse_mm.evaluation.coco_metric import FullPrecisionCocoMetric
 from tests.conftest import ROOT
 
@@ -79,3 +80,40 @@ def test_the_search_uses_them_in_the_configs_scope():
     cfg = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py')
     init_default_scope(cfg.default_scope)
     assert _full_precision(cfg.val_evaluator)['type'] is FullPrecisionCocoMetric
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(metric='bbox', classwise=True),
+        dict(metric='bbox', metric_items=['mAP_50', 'AR@100']),
+        dict(metric=['bbox', 'proposal']),
+        dict(metric='proposal_fast', proposal_nums=(1, 10, 100)),
+    ],
+)
+def test_every_setting_gives_the_hosts_items(truth, settings):
+    found = {}
+    for cls in CocoMetric, FullPrecisionCocoMetric:
+        metric = cls(ann_file=str(truth), **settings)
+        metric.dataset_meta = dict(classes=CLASSES)
+        metric.process({}, predict(truth, range(6)))
+        found[cls] = metric.compute_metrics(metric.results)
+    host, ours = found.values()
+    assert set(ours) == set(host)
+    for name, value in host.items():
+        assert ours[name] == pytest.approx(value, abs=5.1e-4, nan_ok=True), name
+
+
+@pytest.mark.parametrize(
+    ('settings', 'sentence'),
+    [
+        (dict(format_only=True, outfile_prefix='x'), 'format_only=True'),
+        (dict(metric_items=['mAP_60']), "'mAP_60'"),
+    ],
+)
+def test_settings_without_a_score_get_a_sentence(truth, settings, sentence):
+    metric = FullPrecisionCocoMetric(ann_file=str(truth), metric='bbox', **settings)
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, predict(truth, [0]))
+    with pytest.raises(BadInputError, match=sentence):
+        metric.compute_metrics(metric.results)

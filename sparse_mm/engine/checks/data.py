@@ -9,7 +9,13 @@ from mmengine.config import Config
 
 from sparse_mm.checkpoints import first_few
 from sparse_mm.engine.checks.annotation_files import check_info_file, check_label_maps, is_cut_json
-from sparse_mm.engine.hosts import DatasetFacts, create_infos_command, dataset_facts, name_of
+from sparse_mm.engine.hosts import (
+    DatasetFacts,
+    create_infos_command,
+    dataset_facts,
+    is_remote,
+    name_of,
+)
 from sparse_mm.engine.inspection import leaf_datasets
 
 
@@ -28,7 +34,7 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
     facts_of: dict[str, DatasetFacts] = {}
     for split, dataset in _datasets(cfg, splits):
         facts, name, root = dataset_facts(dataset['type']), name_of(dataset['type']), _root(dataset)
-        if facts.draws_itself:
+        if facts.draws_itself or is_remote(dataset):
             continue
         facts_of[name] = facts
         for path in _paths(dataset, facts):
@@ -59,6 +65,9 @@ def _paths(dataset: dict[str, Any], facts: DatasetFacts) -> list[Path]:
     if facts.split_folder and not any(needed):
         needed = [dataset.get('split') or '']
     root = _root(dataset)
+    needed = [path for path in needed if '://' not in f'{root}{path}']  # MMEngine fetches those
+    if '://' in root:
+        return []
     # Without any path of its own a data set reads its root.
     return [Path(root, path) for path in needed if path] or [Path(root)]
 

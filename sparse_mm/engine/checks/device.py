@@ -35,10 +35,11 @@ def check_device(cfg: Config) -> list[str]:
             f'The config asks for the device {cfg.device!r}, and torch sees no CUDA device; leave '
             'out device.'
         )
-    if uses_sync_bn(cfg.get('model')):
+    if cfg.get('launcher', 'none') != 'none' and uses_sync_bn(cfg.get('model')):
+        # In a single process MMEngine puts BN in its place.
         problems.append(
-            'The model uses SyncBN, which needs CUDA devices, and torch sees none; set its '
-            'norm_cfg to BN.'
+            'The model uses SyncBN, which needs CUDA devices for several processes, and torch sees '
+            'none; set its norm_cfg to BN, or run one process.'
         )
     return problems
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sparse_mm.engine.checks.cameras import check_cameras
+from sparse_mm.engine.hosts import is_remote
 
 
 def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
@@ -22,7 +23,11 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
         ]
     if not hasattr(dataset, 'get_data_info'):
         return []
-    problems = check_cameras(getattr(dataset, 'dataset', dataset), split)  # once, if repeated
+    inner = getattr(dataset, 'dataset', dataset)
+    transforms = getattr(getattr(inner, 'pipeline', None), 'transforms', ())
+    if any(is_remote(reader) for reader in (inner, *transforms)):
+        return []
+    problems = check_cameras(inner, split)  # once, if repeated
     step = max(1, len(dataset) // num_images)
     paths = [p for i in range(0, len(dataset), step) for p in _paths(dataset.get_data_info(i))]
     missing = [path for path in paths if not os.path.exists(path)]

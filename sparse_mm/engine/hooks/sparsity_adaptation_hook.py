@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.hooks.units import check_unit
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import CHOICES, RatioSpace
@@ -65,6 +66,7 @@ class SparsityAdaptationHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsityAdaptationHook would change "
                 'them in every iteration; leave one of the two out.'
             )
+        check_unit(runner, 'SparsityAdaptationHook', self.by_epoch, begin=self.begin, end=self.end)
         if self.end is not None:
             length = runner.max_epochs if self.by_epoch else runner.max_iters
             if self.end > length:

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.hooks.units import check_unit
 from sparse_mm.engine.inspection import averaged_copies, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
@@ -54,6 +55,7 @@ class SparsitySearchHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsitySearchHook would replace them; "
                 'leave one of the two out.'
             )
+        check_unit(runner, 'SparsitySearchHook', self.by_epoch, at=self.at)
         length = runner.max_epochs if self.by_epoch else runner.max_iters
         if self.at >= length:
             raise BadInputError(

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sparse_mm.engine.hosts import needs_whole_set, precise_metric
-from sparse_mm.engine.inspection import find_backbone
+from sparse_mm.engine.inspection import find_backbone, metric_configs
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate
 
@@ -56,7 +56,7 @@ class CandidateScorer:
         self.backbone = find_backbone(self.model)
         self.loader: DataLoader = runner.val_loop.dataloader
         self.loaders: dict[int, DataLoader] = {}
-        self.evaluator = Evaluator([_full_precision(c) for c in _metrics(cfg.val_evaluator)])
+        self.evaluator = Evaluator([_full_precision(c) for c in metric_configs(cfg.val_evaluator)])
         self.evaluator.dataset_meta = getattr(self.loader.dataset, 'metainfo', None)
 
     def check(self, num_images: int | None) -> None:
@@ -168,16 +168,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _metrics(evaluator: Any) -> list[dict]:
-    """The configs of an evaluator's metrics."""
-    if isinstance(evaluator, dict) and 'metrics' in evaluator:
-        evaluator = evaluator['metrics']
-    metrics = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-    if not all(isinstance(metric, dict) for metric in metrics):
-        raise BadInputError('The search needs val_evaluator as a config, not as a built object.')
-    return metrics
 
 
 def _full_precision(cfg: dict) -> dict:

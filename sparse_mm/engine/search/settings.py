@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sparse_mm.engine.hosts import host_of, is_kind
+from sparse_mm.engine.hosts import is_kind, metric_of
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import EvolutionSettings
 from sparse_mm.search.space import CHOICES
 from sparse_mm.search.timing import DTYPES
+
+# What SparsitySearchHook takes besides, and MMEngine with it.
+HOOK_SETTINGS = 'type', 'at', 'by_epoch', 'priority'
 
 
 @dataclass(frozen=True)
@@ -154,14 +157,14 @@ class SearchSettings:
         """
         hooks = cfg.get('custom_hooks') or []
         hook: Any = next((h for h in hooks if is_kind(h['type'], 'SparsitySearchHook')), {})
-        settings = {key: hook[key] for key in hook if key not in ('type', 'at', 'by_epoch')}
+        settings = {key: hook[key] for key in hook if key not in HOOK_SETTINGS}
         known = {name: value for name, value in given.items() if value is not None}
         if 'evaluations' in known or 'generations' in known:
             settings.pop('evaluations', None)
             settings.pop('generations', None)
         settings.update(known)
         settings.setdefault('budget', None)
-        settings.setdefault('metric', _default_metric(cfg))
+        settings.setdefault('metric', metric_of(cfg))
         return cls.build(**settings)
 
     @property
@@ -177,9 +180,3 @@ class SearchSettings:
         named['budgets'] = [str(budget) for budget in self.budgets]
         named['evolution'] = vars(self.evolution)
         return named
-
-
-def _default_metric(cfg: Mapping[str, Any]) -> str:
-    save_best = cfg.get('default_hooks', {}).get('checkpoint', {}).get('save_best')
-    named = save_best if isinstance(save_best, str) and save_best != 'auto' else None
-    return named or host_of(cfg).metric

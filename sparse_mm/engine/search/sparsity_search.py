@@ -13,7 +13,7 @@ from sparse_mm.engine.inspection import (
     backbone_shape,
     device_of,
     find_backbone,
-    fixed_image_size,
+    usual_image_size,
     val_images_have_size,
 )
 from sparse_mm.engine.ranks import on_main_process
@@ -59,7 +59,7 @@ class SparsitySearch:
         self.folder = folder
         self.backbone = find_backbone(runner.model)
         self.space = RatioSpace.build(self.backbone.depths, settings.choices, settings.stage_limits)
-        image_size = settings.image_size or fixed_image_size(runner.cfg, 'val')
+        image_size = settings.image_size or self._usual_image_size()
         self.shape = backbone_shape(self.backbone, image_size, settings.batch)
         if val_images_have_size(runner.cfg, image_size):
             # Equal numbers of windows give equal scores, at equal costs.
@@ -126,6 +126,18 @@ class SparsitySearch:
         winners = [self._best(group, images) for group in finalists]
         self._write(dict(enumerate(winners)))
         return winners
+
+    def _usual_image_size(self) -> tuple[int, int]:
+        cfg = self.runner.cfg
+        dataset = None if cfg.get('val_dataloader') is None else self.runner.val_loop
+        dataset = None if dataset is None else dataset.dataloader.dataset
+        size = usual_image_size(cfg, 'val', dataset)
+        if not val_images_have_size(cfg, size):
+            self.runner.logger.info(
+                f'Costs are those of images of {size[0]}x{size[1]}, which most validation images '
+                'become; image_size=(H, W) of the search sets another size.'
+            )
+        return size
 
     def _evolution(self, budget: Budget) -> Evolution:
         def excess(candidate: Candidate) -> float:

@@ -1,0 +1,77 @@
+"""What a config's mistakes look like when MMEngine builds from it, in one sentence each."""
+
+import inspect
+import re
+from types import TracebackType
+from typing import Any
+
+from mmengine import registry as registries
+from mmengine.registry import Registry
+
+from sparse_mm.errors import nearest
+
+
+def explain(error: Exception) -> str | None:
+    """Says what is wrong with a config, from the error that building from it ended in.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        A sentence; None for errors that are no plain mistake in a config.
+    """
+    text = str(error).strip('"\'')
+    unknown = re.match(r'(\S+) is not in the (\S+?)::(.+?) registry', text)
+    if isinstance(error, KeyError) and unknown:
+        kind, scope, name = unknown.groups()
+        return (
+            f'The config names type={kind!r}, and there is no such {name} in {scope}'
+            f'{nearest(kind.rpartition(".")[2], _known(name)) or "."} A type of your own needs its '
+            'module in custom_imports.'
+        )
+    built = _what_was_built(error.__traceback__)
+    if isinstance(error, TypeError) and built is not None:
+        extra = re.search(r"got an unexpected keyword argument '(\w+)'", text)
+        if extra:
+            return (
+                f'{_name(built)} has no argument {extra[1]!r}, which the config gives it'
+                f'{nearest(extra[1], _arguments(built)) or "."}'
+            )
+        lacking = re.search(
+            r'missing \d+ required (?:positional|keyword-only) arguments?: (.+)', text
+        )
+        if lacking:
+            return f'{_name(built)} needs {lacking[1]}, which the config does not give.'
+    return None
+
+
+def _known(name: str) -> set[str]:
+    """All types that registries of a name know, in any scope that is imported."""
+    known: set[str] = set()
+    for root in vars(registries).values():
+        if isinstance(root, Registry) and root.name == name:
+            known |= set(root.module_dict)
+            for child in root.children.values():
+                known |= set(child.module_dict)
+    return known
+
+
+def _what_was_built(traceback: TracebackType | None) -> Any:
+    """The class or function whose call from a config failed at once; None if it failed inside."""
+    last = None
+    while traceback is not None:
+        last, traceback = traceback.tb_frame, traceback.tb_next
+    if last is None or last.f_code.co_name != 'build_from_cfg':
+        return None
+    return last.f_locals.get('obj_cls')
+
+
+def _name(built: Any) -> str:
+    return getattr(built, '__name__', repr(built))
+
+
+def _arguments(built: Any) -> list[str]:
+    try:
+        return list(inspect.signature(built).parameters)
+    except (TypeError, ValueError):
+        return []

@@ -1,0 +1,27 @@
+"""Epochs or iterations: what a hook counts must be what the training counts."""
+
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from sparse_mm.errors import BadInputError
+
+
+def check_unit(runner: Runner, hook: str, by_epoch: bool, **places: int | None) -> None:
+    """Refuses a hook that counts epochs in a training that has none.
+
+    Args:
+        runner: Whose training is checked.
+        hook: Name of the hook, for the message.
+        by_epoch: Whether it counts epochs.
+        **places: Its settings that count, under their names.
+
+    Raises:
+        BadInputError: The training counts iterations, and the hook epochs.
+    """
+    if not by_epoch or not isinstance(runner.train_loop, IterBasedTrainLoop):
+        return
+    given = {name: value for name, value in places.items() if value is not None}
+    told = ', '.join(f'{name}={value}' for name, value in given.items())
+    raise BadInputError(
+        f'The training counts iterations, to max_iters={runner.max_iters}, and {hook} counts '
+        f'epochs ({told}); give it by_epoch=False, with {" and ".join(given)} in iterations.'
+    )

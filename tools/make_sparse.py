@@ -1,0 +1,211 @@
+"""Writes the sparse config of any Swin config: ``python tools/make_sparse.py mmdet::swin/….py``.
+
+The file inherits the host's config. It puts SparseViT in Swin's place and adds the hooks that adapt
+the model, search its ratios and finetune the winner, beside the hooks that the config has.
+"""
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hub import get_config
+
+from sparse_mm.engine.command_line import run
+from sparse_mm.engine.config_file import read_config
+from sparse_mm.engine.hosts import is_kind, metric_of, name_of, needs_whole_set_by_name
+from sparse_mm.engine.inspection import metric_configs
+from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.sparse_vit import MMPRETRAIN_ONLY
+from sparse_mm.search.budget import Budget
+
+# Of the training, as in the paper: 12 of 48 epochs.
+ADAPTATION_SHARE = 0.25
+# From a trained dense model on, by the SparseViT paper's settings.
+LEARNING_RATE = 1e-5
+SPARSE = {'SwinTransformer': 'SparseViT', 'SwinTransformerV2': 'SparseViTV2'}
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Write the sparse config of any Swin config')
+    parser.add_argument('config', help='PACKAGE::PATH of a host, or a file')
+    parser.add_argument('--checkpoint', help='the trained dense model, to start from')
+    parser.add_argument('--out', help='the file to write (default: sparse_NAME.py here)')
+    parser.add_argument('--budget', default='latency=0.7', help='of the search (%(default)s)')
+    return parser.parse_args()
+
+
+def read_base(name: str) -> Config:
+    """Reads the host's config, by its name in an installed package or as a file.
+
+    Raises:
+        BadInputError: There is none, or it cannot be inherited by name.
+    """
+    if '::' not in name:
+        cfg = read_config(name)
+        if cfg.get('default_scope') is None and not isinstance(cfg.model.get('type'), str):
+            raise BadInputError(
+                f'{name!r} is a pure-Python config; inherit it with read_base(), and give its '
+                'backbone type=SparseViT and its custom_hooks the two hooks of the README.'
+            )
+        return cfg
+    try:
+        return get_config(name)
+    except (ImportError, FileNotFoundError, ValueError, AssertionError, KeyError) as error:
+        raise BadInputError(
+            f'There is no config {name!r} ({error}); name it as PACKAGE::PATH below the '
+            "package's configs/, such as mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py."
+        ) from error
+
+
+def find_swin(model: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yields the places of Swin backbones in a model's config."""
+    for key, value in model.items():
+        if isinstance(value, dict):
+            if is_kind(value.get('type', ''), *SPARSE):
+                yield (*path, key)
+            yield from find_swin(value, (*path, key))
+
+
+def at(model: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    """The part of a config at a place."""
+    for key in path:
+        model = model[key]
+    return model
+
+
+def sparse_backbone(swin: dict[str, Any], scope: str, starts_trained: bool) -> dict[str, Any]:
+    """What the inheriting config says of the backbone.
+
+    Args:
+        swin: The host's settings.
+        scope: The host.
+        starts_trained: Whether the whole model starts from a checkpoint.
+    """
+    kind = name_of(swin['type'])
+    settings: dict[str, Any] = dict(type=SPARSE[kind])
+    by_mmpretrain = scope == 'mmpretrain' or str(swin['type']).startswith('mmpretrain.')
+    if by_mmpretrain and kind == 'SwinTransformer' and not MMPRETRAIN_ONLY & swin.keys():
+        settings['arch'] = 'tiny'  # mmpretrain's default, and what selects its names
+    if starts_trained:
+        settings |= {name: None for name in ('init_cfg', 'pretrained') if swin.get(name)}
+    return settings
+
+
+def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
+    """The two hooks, at places that fit the training's length.
+
+    Raises:
+        BadInputError: The training is too short for them, or has no validation.
+    """
+    train = cfg.get('train_cfg') or {}
+    by_epoch = 'max_epochs' in train
+    length = train.get('max_epochs') or train.get('max_iters') or 0
+    unit = 'epochs' if by_epoch else 'iterations'
+    if length < 2:
+        raise BadInputError(
+            f'The config trains for {length} {unit}; it needs 2 at least, to adapt and to finetune.'
+        )
+    if not cfg.get('val_evaluator') or not cfg.get('val_dataloader'):
+        raise BadInputError(
+            'The config has no val_dataloader with val_evaluator, by which settings are compared.'
+        )
+    Budget.parse(budget)
+    at_ = max(1, round(length * ADAPTATION_SHARE))
+    where: dict[str, Any] = {} if by_epoch else dict(by_epoch=False)
+    search = dict(type='SparsitySearchHook', **where, at=at_, budget=budget, metric=metric_of(cfg))
+    if any(needs_whole_set_by_name(m['type']) for m in metric_configs(cfg.val_evaluator)):
+        search.update(num_images=None, final_images=None)
+    return [dict(type='SparsityAdaptationHook', **where, begin=0, end=at_), search]
+
+
+def write_call(settings: dict[str, Any]) -> str:
+    """Writes a dict as ``dict(name=value, …)``."""
+    inner = (
+        f'{name}={write_call(value) if isinstance(value, dict) else repr(value)}'
+        for name, value in settings.items()
+    )
+    return f'dict({", ".join(inner)})'
+
+
+def write_config(cfg: Config, base: str, args: argparse.Namespace) -> str:
+    """The text of the sparse config.
+
+    Args:
+        cfg: The host's config.
+        base: How the file inherits it.
+        args: The command line.
+
+    Raises:
+        BadInputError: The config has no Swin to be pruned.
+    """
+    if is_kind((cfg.get('model') or {}).get('type', ''), 'SimMIM'):
+        raise BadInputError(
+            'SimMIM pre-training hides patches from the backbone, for which a pruned Swin has no '
+            'use; make a config sparse that starts from its weights.'
+        )
+    places = list(find_swin(cfg.get('model') or {}))
+    if len(places) != 1:
+        raise BadInputError(
+            f'The config has {len(places) or "no"} Swin backbones ({" or ".join(SPARSE)}); exactly '
+            'one can be made sparse.'
+        )
+    swin = at(cfg.model, places[0])
+    scope = str(cfg.get('default_scope') or '')
+    model = sparse_backbone(swin, scope, bool(args.checkpoint))
+    for key in reversed(places[0]):
+        model = {key: model}
+    hooks = make_hooks(cfg, args.budget)
+    imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
+    lines = [
+        f'# {args.config}, made sparse: adapted to any ratios, then searched, then finetuned.',
+        f'_base_ = {base!r}',
+        f'custom_imports = {write_call(dict(imports=[*imports, "sparse_mm"]))}',
+        f'model = {write_call(model)}',
+    ]
+    if args.checkpoint:
+        path = args.checkpoint if '://' in args.checkpoint else os.path.abspath(args.checkpoint)
+        lines += [
+            f'load_from = {path!r}',
+            f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))',
+        ]
+    else:
+        lines.append(
+            "# Start from the trained dense model: load_from='dense.pth', at a learning "
+            f'rate of {LEARNING_RATE:g}.'
+        )
+    lines.append('custom_hooks = [')
+    if cfg.get('custom_hooks'):
+        lines.append('    *_base_.custom_hooks,')
+    lines += [f'    {write_call(hook)},' for hook in hooks]
+    return '\n'.join([*lines, ']', ''])
+
+
+def main() -> None:
+    """Reads the host's config, writes the sparse one, and reads that to be sure."""
+    args = parse_args()
+    cfg = read_base(args.config)
+    stem = Path(args.config.rpartition('::')[2]).stem
+    out = Path(os.path.expanduser(args.out or f'sparse_{stem}.py'))
+    if out.suffix != '.py':
+        raise BadInputError(f'--out must name a .py file, not {str(out)!r}.')
+    if out.exists():
+        raise BadInputError(f'{str(out)!r} is there already; name another file with --out.')
+    local = '::' not in args.config
+    base = os.path.relpath(os.path.expanduser(args.config), out.parent) if local else args.config
+    text = write_config(cfg, base, args)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text)
+    except OSError as error:
+        raise BadInputError(f'{str(out)!r} cannot be written ({error.strerror}).') from error
+    read_config(str(out))
+    print(text)
+    print(f'written: {out}; train it by: python tools/train.py {out}')
+
+
+if __name__ == '__main__':
+    run(main)
