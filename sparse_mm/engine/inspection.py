@@ -233,7 +233,13 @@ def backbone_shape(
             windows = -(-height // window) * -(-width // window)
         channels = stage.embed_dims
         stages.append(StageShape(len(stage.blocks), windows, window**2, channels, hidden, fixed))
-    return BackboneShape(image_size, batch, stem, tuple(stages))
+    return BackboneShape(image_size, batch, stem, tuple(stages), projection.in_channels)
+
+
+def input_channels(model: nn.Module) -> int:
+    """How many channels a backbone's images have: those of its first convolution."""
+    first = (module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+    return next((module.in_channels for module in first), 3)
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -64,12 +64,14 @@ class BackboneShape:
         batch: Images.
         stem_macs: MACs of the patch embedding, one image.
         stages: Its stages.
+        in_channels: Channels of the images.
     """
 
     image_size: tuple[int, int]
     batch: int
     stem_macs: int
     stages: tuple[StageShape, ...]
+    in_channels: int = 3
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,11 @@ def _for_timing(backbone: nn.Module) -> Iterator[None]:
 
 
 def random_images(shape: BackboneShape, device: torch.device) -> Tensor:
-    """Images ``(B, 3, H, W)``, the same in every call, without touching the global generator."""
+    """Images ``(B, C, H, W)``, the same in every call, without touching the global generator."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape.batch, 3, *shape.image_size, generator=generator).to(device)
+    return torch.randn(shape.batch, shape.in_channels, *shape.image_size, generator=generator).to(
+        device
+    )
 
 
 def rounds_in_turns(

@@ -22,7 +22,7 @@ from sparse_mm.engine.command_line import (
     run,
 )
 from sparse_mm.engine.hosts import Host, host_of, load
-from sparse_mm.engine.inspection import build_model, main_backbone, usual_image_size
+from sparse_mm.engine.inspection import build_model, input_channels, main_backbone, usual_image_size
 from sparse_mm.errors import BadInputError
 
 
@@ -94,7 +94,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         backbone.set_pruning_ratios(read_ratios(args.ratios))
 
     counted = backbone if args.backbone else model
-    images = torch.randn(args.batch, 3, *shape)
+    images = torch.randn(args.batch, input_channels(backbone), *shape)
     if args.backbone:
         # On the meta device nothing is computed, yet everything runs.
         macs = count_macs(backbone.to('meta'), images.to('meta'))
@@ -107,6 +107,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         counted='backbone' if args.backbone else 'model',
         type=type(counted).__name__,
         shape=list(shape),
+        channels=images.shape[1],
         batch=args.batch,
         pruning_ratios=getattr(backbone, 'pruning_ratios', None),
     )
@@ -121,7 +122,8 @@ def main() -> None:
         print(json.dumps(result))
         return
     macs, batch, (height, width) = result['macs'], result['batch'], result['shape']
-    print(f'{result["counted"]} ({result["type"]}), {batch} x 3 x {height} x {width}')
+    size = f'{batch} x {result["channels"]} x {height} x {width}'
+    print(f'{result["counted"]} ({result["type"]}), {size}')
     print(f'pruning ratios: {result["pruning_ratios"]}')
     print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per image)')
     print(f'parameters: {result["params"] / 1e6:.2f} M')

@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, report
 from sparse_mm.engine.command_line import read_config, read_ratios, run
-from sparse_mm.engine.inspection import build_model, usual_image_size
+from sparse_mm.engine.inspection import build_model, input_channels, usual_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
@@ -148,7 +148,7 @@ def output_names(backbone: nn.Module) -> list[str]:
     return ['pooled'] if backbone.out_type == 'pooled' else ['tokens', 'rois', 'features']
 
 
-def random_images(batch: int, shape: tuple[int, int]) -> Tensor:
+def random_images(batch: int, shape: tuple[int, int], channels: int = 3) -> Tensor:
     """Draws soft random colours, the same in each run.
 
     White noise would tell little: its windows matter so equally that rounding decides which are
@@ -156,7 +156,7 @@ def random_images(batch: int, shape: tuple[int, int]) -> Tensor:
     summation in PyTorch alone can give tokens that differ by percents.
     """
     generator = torch.Generator().manual_seed(0)
-    cells = torch.randn(batch, 3, 8, 8, generator=generator)
+    cells = torch.randn(batch, channels, 8, 8, generator=generator)
     return F.interpolate(cells, size=shape, mode='bicubic')
 
 
@@ -232,7 +232,8 @@ def main() -> None:
     temporary = temporary_path(out)
     with redirect_stdout(sys.stderr):  # what others print while they work
         backbone, shape = build_backbone(args)
-        images, names = random_images(args.batch, shape), output_names(backbone)
+        images = random_images(args.batch, shape, input_channels(backbone))
+        names = output_names(backbone)
         expected = list(backbone(images))
         if isinstance(backbone, SparseViT):
             backbone.fix_image_size(shape)
