@@ -287,7 +287,9 @@ OLD_INFO_KEYS = ('infos', 'metadata', 'a list')
 def create_infos_command(root: Path) -> str:
     """The command that makes nuScenes' info files from the devkit's tables in ``root``."""
     command = host_tool('mmdet3d', 'create_data.py')
-    return f'{command} nuscenes --root-path {root} --out-dir {root} --extra-tag nuscenes'
+    command = f'{command} nuscenes --root-path {root} --out-dir {root} --extra-tag nuscenes'
+    mini = (root / 'v1.0-mini').is_dir() and not (root / 'v1.0-trainval').is_dir()
+    return f'{command} --version v1.0-mini' if mini else command
 
 
 def update_infos_command(path: Path) -> str:
@@ -325,6 +327,11 @@ def size_of_4_to_3_after(transform: Mapping[str, Any]) -> tuple[int, int] | None
 
 def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def loads_annotations(kind: Any) -> bool:
+    """Whether a transform reads annotations, which a picture alone has not."""
+    return name_of(kind).startswith(('LoadAnnotations', 'LoadPanopticAnnotations'))
 
 
 # ---- Metrics

@@ -152,7 +152,7 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
         size = size or _size_of_4_to_3(cfg, split)
         if size is None:
             raise
-        divisor = _preprocessor(cfg).get('pad_size_divisor') or 1
+        divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
         return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
 
 
@@ -177,7 +177,7 @@ def _size_of_4_to_3(cfg: Config, split: str) -> tuple[int, int] | None:
     return size
 
 
-def _preprocessor(cfg: Config) -> dict[str, Any]:
+def preprocessor_config(cfg: Config) -> dict[str, Any]:
     """The data preprocessor's config, which mmpretrain has outside the model."""
     inside = (cfg.get('model') or {}).get('data_preprocessor')
     return inside or cfg.get('data_preprocessor') or {}
@@ -199,7 +199,7 @@ def metric_configs(evaluator: Any) -> list[dict]:
 
 def val_images_have_size(cfg: Config, size: tuple[int, int]) -> bool:
     """Whether the backbone sees every validation image in this size (H, W), without padding."""
-    divisor = _preprocessor(cfg).get('pad_size_divisor') or 1
+    divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
     try:
         return fixed_image_size(cfg, 'val') == tuple(size) and not any(n % divisor for n in size)
     except BadInputError:

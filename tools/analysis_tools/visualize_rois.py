@@ -4,7 +4,9 @@ python tools/analysis_tools/visualize_rois.py IMAGE CONFIG CHECKPOINT --out rois
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,12 +16,20 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.inspection import build_model, main_backbone, usual_image_size
+from sparse_mm.engine.hosts import loads_annotations
+from sparse_mm.engine.inspection import (
+    build_model,
+    leaf_datasets,
+    main_backbone,
+    preprocessor_config,
+    usual_image_size,
+)
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 
@@ -45,7 +55,7 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help='size at which the model sees it; by default that of the test pipeline',
+        help='squeeze it to this size; by default it goes through the test pipeline',
     )
     return parser.parse_args()
 
@@ -63,19 +73,43 @@ def read_image(path: str, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
+def statistics(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of a preprocessor's normalisation: ``(3, 1, 1)`` each."""
+    mean = torch.tensor(settings.get('mean') or [0.0] * 3).view(3, 1, 1)
+    return mean, torch.tensor(settings.get('std') or [1.0] * 3).view(3, 1, 1)
+
+
 def normalise(image: np.ndarray, cfg: Config) -> Tensor:
     """Prepares an RGB image as the config's model does: ``(1, 3, H, W)``."""
-    model = cfg.model.get('data_preprocessor') or {}
-    # mmpretrain keeps it beside the model, and calls its setting by another name.
-    settings = {**(cfg.get('data_preprocessor') or {}), **model}
+    settings = preprocessor_config(cfg)
     x = torch.from_numpy(image).permute(2, 0, 1).float()
     if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
         x = x.flip(0)
-    mean, std = (
-        torch.tensor(settings.get(name) or [default] * 3).view(3, 1, 1)
-        for name, default in (('mean', 0.0), ('std', 1.0))
-    )
+    mean, std = statistics(settings)
     return ((x - mean) / std).unsqueeze(0)
+
+
+def through_pipeline(path: str, cfg: Config, model: Any) -> tuple[np.ndarray, Tensor]:
+    """Prepares an image as the config's test does: loaded, resized, cropped, normalised, padded.
+
+    Args:
+        path: The image.
+        cfg: The config, with a test pipeline.
+        model: Its model, which has the preprocessor.
+
+    Returns:
+        What the model sees, ``(H, W, 3)`` RGB, and its input, ``(1, 3, H, W)``.
+    """
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    steps = [step for step in dataset.pipeline if not loads_annotations(step['type'])]
+    data = Compose(steps)(dict(img_path=path, img_id=0))
+    x = model.data_preprocessor(pseudo_collate([data]), False)['inputs']
+    settings = preprocessor_config(cfg)
+    mean, std = statistics(settings)
+    seen = (x[0] * std + mean).clamp(0, 255)
+    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
+        seen = seen.flip(0)
+    return seen.permute(1, 2, 0).to(torch.uint8).numpy(), x
 
 
 def looks_of(backbone: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -145,12 +179,18 @@ def main() -> None:
     cfg = read_config(args.config)
     out = Path(args.out)
     report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
-    shape = tuple(args.shape or usual_image_size(cfg, 'test'))
+    has_pipeline = (cfg.get('test_dataloader') or {}).get('dataset') and not args.shape
+    # Where the pipeline reads the image, this is to see that it can be read.
+    shape = (1, 1) if has_pipeline else tuple(args.shape or usual_image_size(cfg, 'test'))
     image = read_image(args.image, shape)
     model = build_model(cfg)
     report(check_checkpoint(args.checkpoint, model, whole=False))
     model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
-    looks = looks_of(main_backbone(model), normalise(image, cfg))
+    if has_pipeline:
+        image, x = through_pipeline(args.image, cfg, model)
+    else:
+        x = normalise(image, cfg)
+    looks = looks_of(main_backbone(model), x)
     stages = choose('stages', args.stages, 1, len(looks))
     tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
     draw(image, looks, stages, tokens).savefig(out)
