@@ -85,7 +85,9 @@ def _say(path: str, error: Exception) -> str:
     """The sentence about an error while a config was read, with its file and line."""
     where = _place(path, error.__traceback__)
     if isinstance(error, ImportError):
-        cause = error.__context__ if isinstance(error.__context__, ImportError) else error
+        cause: BaseException = error
+        while isinstance(cause.__context__, ImportError):  # MMEngine says less at each level
+            cause = cause.__context__
         return (
             f'The config {where} imports what is not there: {cause}; install it, or put its folder '
             'into PYTHONPATH.'
@@ -141,6 +143,11 @@ def _override(cfg: Config, options: dict[str, Any]) -> None:
             if node.get(part, False) is None:
                 node[part] = ConfigDict()
             node = node.get(part, {})
+        if not isinstance(node, dict | list | tuple):
+            raise BadInputError(
+                f'--cfg-options {key}: {".".join(parts[:-1])} is {node!r}, in which nothing can be '
+                'set.'
+            )
     try:
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, AttributeError, IndexError) as error:

@@ -199,7 +199,7 @@ class DatasetFacts:
     def hint(self, split: str) -> str:
         """What to do where files are missing, without a full stop."""
         if not self.layout:
-            return 'name the folder that holds it by --cfg-options data_root=FOLDER'
+            return f'set data_root of {split}_dataloader.dataset'
         hint = (
             f'{self.name} is expected as {self.layout}; name that folder with the environment '
             f'variable {self.variable} or --cfg-options data_root=FOLDER'

@@ -101,6 +101,12 @@ def build_model(cfg: Config) -> Any:
     return MODELS.build(model).eval()
 
 
+def build_backbone(cfg: Config) -> Any:
+    """Builds a config's backbone alone, in evaluation mode: no text model is built beside it."""
+    init_default_scope(scope_of(cfg))
+    return MODELS.build(backbone_config(cfg)).eval()
+
+
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
     """Yields the data sets inside wrappers that repeat, balance or join others."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -143,16 +149,17 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
             their shape; without it they are taken to be 4:3.
 
     Raises:
-        BadInputError: There is no telling.
+        BadInputError: There is no telling: the pipeline neither resizes nor pads to a divisor.
     """
     try:
         return fixed_image_size(cfg, split)
     except BadInputError:
-        size = _most_common_size(dataset) if dataset is not None else None
-        size = size or _size_of_4_to_3(cfg, split)
+        size = _size_of_4_to_3(cfg, split)
+        divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
+        if dataset is not None and (size is not None or divisor > 1):
+            size = _most_common_size(dataset) or size
         if size is None:
             raise
-        divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
         return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
 
 

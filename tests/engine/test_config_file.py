@@ -39,7 +39,6 @@ def write(tmp_path):
         ("x = dict(a=1)\ny = x['b']", "line 2.*no 'b'"),
         ("x = 'a' + 1", 'line 1.*concatenate'),
         ('x = (', 'was never closed'),
-        ('import no_such_package_here', 'no_such_package_here'),
     ],
 )
 def test_mistakes_in_a_config_get_a_sentence(write, text, sentence):

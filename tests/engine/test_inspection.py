@@ -1,16 +1,21 @@
 """Backbones are found wherever they sit, sizes whatever wraps the data set."""
 
 import pytest
+import torch
 from mmengine.config import Config
 from torch import nn
 
 from sparse_mm.engine.inspection import (
     backbone_config,
     backbone_name,
+    build_backbone,
+    build_model,
     find_backbone,
     fixed_image_size,
     leaf_datasets,
     main_backbone,
+    metric_configs,
+    usual_image_size,
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
@@ -69,3 +74,51 @@ def test_sizes_inside_wrappers():
         assert fixed_image_size(cfg, 'val') == (200, 300)
         with pytest.raises(BadInputError, match='The test pipeline has no fixed image size'):
             fixed_image_size(cfg, 'test')
+
+
+class TestUsualImageSize:
+    def config(self, *pipeline, divisor=None):
+        loader = dict(dataset=dict(type='X', pipeline=list(pipeline)))
+        model = dict(type='Y', data_preprocessor=dict(type='Z', pad_size_divisor=divisor))
+        return Config(dict(model=model, val_dataloader=loader))
+
+    def test_without_data_images_are_4_to_3(self):
+        resize = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
+        assert usual_image_size(self.config(resize, divisor=32), 'val') == (800, 1088)
+        assert usual_image_size(self.config(resize), 'val') == (800, 1067)
+
+    def test_the_data_tells_what_most_images_become(self):
+        shapes = [(60, 90), (60, 80), (90, 60), (60, 90)]
+        data = [dict(inputs=torch.zeros(3, *shape)) for shape in shapes]
+        resize = dict(type='mmcv.Resize', scale=(90, 60), keep_ratio=True)
+        assert usual_image_size(self.config(resize, divisor=32), 'val', data) == (64, 96)
+        assert usual_image_size(self.config(divisor=32), 'val', data) == (64, 96)
+
+    def test_a_fixed_size_goes_first(self):
+        resize = dict(type='Resize', scale=(90, 60), keep_ratio=False)
+        assert usual_image_size(self.config(resize, divisor=32), 'val') == (60, 90)
+
+    def test_nothing_to_go_by(self):
+        with pytest.raises(BadInputError, match='--image-size H W'):
+            usual_image_size(self.config(), 'val', [dict(inputs=torch.zeros(3, 8, 8))])
+
+
+def test_mmpretrains_preprocessor_beside_the_model_is_built(monkeypatch):
+    pytest.importorskip('mmpretrain')
+    backbone = dict(type='SparseViT', **SMALL)
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(type='ImageClassifier', backbone=backbone),
+            data_preprocessor=dict(mean=[1.0] * 3, std=[2.0] * 3, num_classes=3),
+        )
+    )
+    model = build_model(cfg)
+    assert model.data_preprocessor.mean.flatten().tolist() == [1, 1, 1]
+    assert type(build_backbone(cfg)).__name__ == 'SparseViT'
+
+
+def test_metrics_of_evaluators_in_any_form():
+    one, two = dict(type='A'), dict(type='B')
+    assert metric_configs(one) == [one]
+    assert metric_configs([one, two]) == metric_configs(dict(metrics=[one, two])) == [one, two]

@@ -88,7 +88,6 @@ def test_the_search_uses_them_in_the_configs_scope():
         dict(metric='bbox', classwise=True),
         dict(metric='bbox', metric_items=['mAP_50', 'AR@100']),
         dict(metric=['bbox', 'proposal']),
-        dict(metric='proposal_fast', proposal_nums=(1, 10, 100)),
     ],
 )
 def test_every_setting_gives_the_hosts_items(truth, settings):

@@ -13,7 +13,12 @@ import torch
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, usual_image_size
+from sparse_mm.engine.inspection import (
+    backbone_shape,
+    build_backbone,
+    find_backbone,
+    usual_image_size,
+)
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
 from sparse_mm.progress import progress_bar
@@ -60,7 +65,7 @@ def main() -> None:
         problems.append('--batch and --shape must be at least 1, --seconds above 0.')
     report(problems)
     image_size = tuple(args.shape) if args.shape else usual_image_size(cfg, 'val')
-    backbone = find_backbone(build_model(cfg)).to(args.device)
+    backbone = find_backbone(build_backbone(cfg)).to(args.device)
     space = RatioSpace.build(backbone.depths, args.choices)
     shape = backbone_shape(backbone, image_size, args.batch)
 

@@ -16,7 +16,7 @@ from sparse_mm.engine.hosts import (
     is_remote,
     name_of,
 )
-from sparse_mm.engine.inspection import leaf_datasets
+from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
@@ -45,6 +45,28 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
                 found += [path] if path not in found else []
     for (name, root), by_split in absent.items():
         problems.append(_say_absent(name, root, by_split, facts_of[name]))
+    if not absent:  # else the evaluators' files lie in the same folder
+        problems += [problem for split in splits for problem in _check_evaluator(cfg, split)]
+    return problems
+
+
+def _check_evaluator(cfg: Config, split: str) -> list[str]:
+    """Checks that the annotations an evaluator reads by itself are there."""
+    evaluator = cfg.get(f'{split}_evaluator')
+    if split == 'train' or not isinstance(evaluator, dict | list):
+        return []
+    problems = []
+    for metric in metric_configs(evaluator):
+        path = metric.get('ann_file')
+        makes_it = any(dataset_facts(d['type']).draws_itself for _, d in _datasets(cfg, (split,)))
+        if not isinstance(path, str) or '://' in path or is_remote(metric) or makes_it:
+            continue
+        if not os.path.exists(path):
+            problems.append(
+                f'{name_of(metric["type"])} ({split}_evaluator) reads {path!r}, which is not there '
+                f'(looked for from {os.getcwd()!r}); set {split}_evaluator.ann_file to the '
+                f'annotations of the {split} set.'
+            )
     return problems
 
 

@@ -94,3 +94,31 @@ def test_types_may_be_classes():
     assert 'MyScenes (train)' in problem
     assert 'COCO_ROOT' in problem
     assert check_data(config(dict(type=ShapesDataset, ann_file='a.json')), ('train',)) == []
+
+
+def test_files_in_other_stores_are_left_to_the_host(tmp_path):
+    far = dict(backend='far')
+    remote = leaf('', ann_file='far/a.json', backend_args=far)
+    assert check_data(config(remote), ('train',)) == []
+    assert check_data(config(leaf('s3://bucket', ann_file='a.json')), ('train',)) == []
+    assert check_data(config(leaf('', ann_file='https://host/a.json')), ('train',)) == []
+    assert len(check_data(config(leaf('', ann_file='a.json', backend_args=None)), ('train',))) == 1
+
+
+def test_what_fetches_itself_is_not_missing():
+    assert check_data(config(dict(type='CIFAR10', data_root='nowhere')), ('train',)) == []
+
+
+def test_an_evaluators_own_annotations_are_checked(tmp_path):
+    (tmp_path / 'a.json').write_text('[]')
+    evaluators = [dict(type='CocoMetric', ann_file='data/coco/val.json'), dict(type='DumpResults')]
+    cfg = Config(
+        dict(
+            val_dataloader=dict(dataset=leaf(tmp_path, ann_file='a.json')),
+            val_evaluator=evaluators,
+        )
+    )
+    (problem,) = check_data(cfg, ('val',))
+    assert re.search("CocoMetric .val_evaluator. reads 'data/coco/val.json', which is not", problem)
+    cfg.val_evaluator[0].ann_file = str(tmp_path / 'a.json')
+    assert check_data(cfg, ('val',)) == []

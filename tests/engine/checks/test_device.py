@@ -18,8 +18,10 @@ NEEDS_CUDA = {
     ),
     'dist_cfg.backend=gloo': dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict(backend='nccl'))),
     "device 'cuda:0'": dict(device='cuda:0'),
-    'SyncBN': dict(model=dict(neck=dict(norm_cfg=dict(type='SyncBN')))),
-    'uses SyncBN': dict(model=dict(heads=[dict(norm_cfg=dict(type=nn.SyncBatchNorm))])),
+    'SyncBN': dict(launcher='mpi', model=dict(neck=dict(norm_cfg=dict(type='SyncBN')))),
+    'uses SyncBN': dict(
+        launcher='mpi', model=dict(heads=[dict(norm_cfg=dict(type=nn.SyncBatchNorm))])
+    ),
 }
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 
@@ -40,6 +42,8 @@ def test_all_that_needs_cuda_is_told():
 def test_what_a_cpu_can_do(wrapper):
     cfg = Config(dict(optim_wrapper=dict(type=wrapper), model=dict(norm_cfg=dict(type='BN'))))
     assert check_device(cfg) == []
+    # In a single process MMEngine puts BN in SyncBN's place.
+    assert check_device(Config(dict(model=dict(norm_cfg=dict(type='SyncBN'))))) == []
 
 
 def test_a_device_by_name():
