@@ -361,6 +361,23 @@ def needs_whole_set_by_name(kind: Any) -> bool:
     return is_kind(kind, *WHOLE_SET_METRICS)
 
 
+def may_give(metric: Any, name: str, meta: Mapping[str, Any]) -> bool:
+    """Whether a metric that needs the whole set can give a value of this name.
+
+    Args:
+        metric: The metric, built.
+        name: ``'NuScenes metric/pred_instances_3d_NuScenes/mAP'``.
+        meta: Of the data set, with its ``classes``.
+    """
+    prefix = f'{metric.prefix}/' if metric.prefix else ''
+    if not name.startswith(prefix):
+        return False
+    item = name.rpartition('/')[2]
+    means = 'NDS', 'mAP', 'mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE'
+    classes = tuple(f'{one}_' for one in meta.get('classes') or ())
+    return not is_kind(type(metric), 'NuScenesMetric') or item in means or item.startswith(classes)
+
+
 # What most people look at first, of each evaluator.
 USUAL_METRICS = {
     'CocoPanopticMetric': 'coco_panoptic/PQ',

@@ -92,3 +92,44 @@ def test_types_are_found_at_any_depth():
     assert list(hosts.types_in(model)) == ['A', 'B', 'SyncBN']
     assert list(hosts.types_in(SimpleNamespace(type='C'))) == []
     assert hosts.uses_sync_bn(model)
+
+
+def test_what_a_metric_of_a_whole_set_may_give():
+    class NuScenesMetric:
+        prefix = 'NuScenes metric'
+
+    class KittiMetric:
+        prefix = 'Kitti metric'
+
+    meta = dict(classes=('car', 'bus'))
+    names = 'pred_instances_3d_NuScenes/'
+    for item in ('mAP', 'NDS', 'car_AP_dist_0.5', 'bus_trans_err'):
+        assert hosts.may_give(NuScenesMetric(), f'NuScenes metric/{names}{item}', meta)
+    for name in (f'{names}mAP', f'NuScenes metric/{names}map', f'NuScenes metric/{names}dog_mAP'):
+        assert not hosts.may_give(NuScenesMetric(), name, meta)
+    assert hosts.may_give(KittiMetric(), 'Kitti metric/anything', meta)
+    assert not hosts.may_give(KittiMetric(), 'mAP', meta)
+
+
+@pytest.mark.parametrize(
+    ('evaluator', 'metric'),
+    [
+        (dict(type='CocoMetric', metric=['segm', 'bbox']), 'coco/bbox_mAP'),
+        (dict(type='mmdet.CocoMetric', metric='segm'), 'coco/segm_mAP'),
+        ([dict(type='DumpResults'), dict(type='IoUMetric')], 'mIoU'),
+        (dict(type='Unknown'), 'accuracy/top1'),
+    ],
+)
+def test_what_a_config_is_judged_by(evaluator, metric):
+    cfg = dict(default_scope='mmpretrain', val_evaluator=evaluator)
+    assert hosts.metric_of(cfg) == metric
+    best = dict(checkpoint=dict(save_best='my/score'))
+    assert hosts.metric_of({**cfg, 'default_hooks': best}) == 'my/score'
+
+
+def test_the_command_for_a_mini_release_names_it(tmp_path):
+    assert '--version' not in hosts.create_infos_command(tmp_path)
+    (tmp_path / 'v1.0-mini').mkdir()
+    assert hosts.create_infos_command(tmp_path).endswith('--version v1.0-mini')
+    (tmp_path / 'v1.0-trainval').mkdir()
+    assert '--version' not in hosts.create_infos_command(tmp_path)

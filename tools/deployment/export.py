@@ -235,7 +235,7 @@ def main() -> None:
         images = random_images(args.batch, shape, input_channels(backbone))
         names = output_names(backbone)
         expected = list(backbone(images))
-        if isinstance(backbone, SparseViT):
+        if isinstance(backbone, SwinBackbone):
             backbone.fix_image_size(shape)
         ratios = getattr(backbone, 'pruning_ratios', None)
         meta = dict(backbone=type(backbone).__name__, pruning_ratios=json.dumps(ratios))

@@ -19,7 +19,7 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.hosts import needs_whole_set, precise_metric
+from sparse_mm.engine.hosts import host_of, may_give, needs_whole_set, precise_metric
 from sparse_mm.engine.inspection import find_backbone, metric_configs
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate
@@ -47,6 +47,7 @@ class CandidateScorer:
                 'The search scores settings on validation images, and the config has no '
                 'val_dataloader with val_evaluator.'
             )
+        self.cfg = cfg
         self.metric = metric
         self.sign = {'greater': 1.0, 'less': -1.0}[rule]
         self.seed = seed
@@ -72,6 +73,12 @@ class CandidateScorer:
                 raise BadInputError(
                     f'{type(metric).__name__} needs the whole validation set: set num_images and '
                     'final_images of the search to None.'
+                )
+            if whole and not may_give(metric, self.metric, self.evaluator.dataset_meta or {}):
+                raise BadInputError(
+                    f'The search asks for the metric {self.metric!r}; {type(metric).__name__} '
+                    f'gives others, which begin with {metric.prefix + "/"!r}, such as '
+                    f'{host_of(self.cfg).metric!r}.'
                 )
             if whole:
                 return

@@ -1,0 +1,64 @@
+"""Plain mistakes in a config, as MMEngine's builders meet them."""
+
+import argparse
+import re
+
+import pytest
+from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
+
+from sparse_mm.engine.command_line import check_launcher, load_config, run
+from sparse_mm.engine.explanations import explain
+from sparse_mm.errors import BadInputError
+
+
+def error_of(registry, **cfg):
+    with pytest.raises((KeyError, TypeError)) as caught:
+        registry.build(cfg)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ('registry', 'cfg', 'sentence'),
+    [
+        (MODELS, dict(type='SparseVit'), "type='SparseVit'.*did you mean 'SparseViT'"),
+        (HOOKS, dict(type='SparsitySerchHook'), "did you mean 'SparsitySearchHook'"),
+        (HOOKS, dict(type='IterTimerHook', every=1), "IterTimerHook.* no argument 'every'"),
+        (HOOKS, dict(type='SparsityAdaptationHook', beginn=1), "did you mean 'begin'"),
+        (HOOKS, dict(type='SparsitySearchHook'), "needs 'at'"),
+        (OPTIM_WRAPPERS, dict(type='OptimWrapper'), "needs 'optimizer'"),
+    ],
+)
+def test_mistakes_in_a_config(registry, cfg, sentence):
+    told = explain(error_of(registry, **cfg))
+    assert told is not None
+    assert re.search(sentence, told), told
+
+
+def test_errors_of_the_code_are_not_explained():
+    def broken():
+        return len(5)
+
+    with pytest.raises(TypeError) as caught:
+        broken()
+    assert explain(caught.value) is None
+    assert explain(KeyError('a')) is None
+
+
+def test_a_command_says_it_in_a_sentence():
+    def main():
+        MODELS.build(dict(type='SparseVit'))
+
+    with pytest.raises(SystemExit, match="error: .*did you mean 'SparseViT'"):
+        run(main)
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'program'), [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')]
+)
+def test_a_launcher_that_is_not_around_is_asked_for(launcher, program, monkeypatch):
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    args = argparse.Namespace(launcher=launcher, config='x.py', local_rank=0)
+    with pytest.raises(BadInputError, match=f'--launcher {launcher} needs `{program}'):
+        load_config(args)
+    check_launcher('none')
