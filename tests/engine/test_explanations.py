@@ -48,7 +48,7 @@ def test_a_command_says_it_in_a_sentence():
     def main():
         MODELS.build(dict(type='SparseVit'))
 
-    with pytest.raises(SystemExit, match="error: .*did you mean 'SparseViT'"):
+    with pytest.raises(SystemExit, match=r"error: .*did you mean 'SparseViT'"):
         run(main)
 
 
