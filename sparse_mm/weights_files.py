@@ -38,7 +38,7 @@ def read_safetensors(path: str) -> dict[str, Any]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             text = (file.metadata() or {}).get('meta', '{}')
     except (SafetensorError, ValueError) as error:
-        if 'TensorInvalidInfo' in str(error):  # all of it is there, and would come again the same
+        if 'invalid shape, data type' in str(error):  # it is whole, and would come again the same
             raise BadInputError(
                 f'{path!r} gives a tensor another number of bytes than its type and shape have; '
                 f'{SAVE_WEIGHTS}.'

@@ -5,6 +5,7 @@ import collections
 import copy
 import datetime
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -253,3 +254,14 @@ def test_the_sentence_of_a_refusal_names_the_file(tmp_path):
     torch.save(dict(x=np.array([None])), tmp_path / 'a.pth')
     with pytest.raises(UnsafeContentError, match=r"a\.pth' holds a numpy array of dtype object"):
         read_checkpoint(str(tmp_path / 'a.pth'))
+
+
+def test_a_whole_safetensors_file_that_contradicts_itself_is_not_called_broken(tmp_path):
+    pytest.importorskip('safetensors')
+    path = tmp_path / 'model.safetensors'
+    entry = dict(dtype='F32', shape=[2], data_offsets=[0, 16])
+    header = json.dumps(dict(weight=entry)).encode()
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(16))
+    with pytest.raises(BadInputError, match='another number of bytes') as caught:
+        read_checkpoint(str(path))
+    assert not isinstance(caught.value, DamagedFileError)

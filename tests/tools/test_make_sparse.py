@@ -39,13 +39,13 @@ def test_each_host(name, call_tool, tmp_path):
     call_tool('make_sparse.py', name, '--checkpoint', weights, '--out', 'mine/sparse.py')
     cfg = read_config(str(tmp_path / 'mine' / 'sparse.py'))
     backbone, search = CASES[name]
-    assert backbone.items() <= cfg.model.backbone.items()
+    assert backbone.items() <= cfg.model.backbone.to_dict().items()
     assert cfg.load_from == str(weights)
     assert cfg.optim_wrapper.optimizer.lr == 1e-5
     adaptation, found = cfg.custom_hooks[-2:]
     assert adaptation.type == 'SparsityAdaptationHook'
     assert adaptation.end == search['at']
-    assert search.items() <= found.items()
+    assert search.items() <= found.to_dict().items()
 
 
 def test_a_hosts_own_hooks_and_imports_stay(call_tool, tmp_path):

@@ -28,10 +28,10 @@ from sparse_mm.engine.checks import check_checkpoint, report
 from sparse_mm.engine.command_line import read_config, read_ratios, run
 from sparse_mm.engine.inspection import build_model, input_channels, usual_image_size
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT, SparseViTV2
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 
-BACKBONES = SwinBackbone, SparseFormer, BootstrappedSparseFormer
+BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer, SparseViTV2
 # What a format needs besides torch.
 PACKAGES: dict[str, tuple[str, ...]] = {
     '.onnx': ('onnx', 'onnxscript', 'onnxruntime'),
