@@ -22,13 +22,6 @@ from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.errors import BadInputError
 
-# What each launcher sets for its processes, and how it is called.
-LAUNCHERS = {
-    'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), '`torchrun --nproc_per_node N`'),
-    'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), '`srun`'),
-    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'), '`mpirun`'),
-}
-
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that OpenMMLab's tools share."""
@@ -55,12 +48,11 @@ def load_config(args: argparse.Namespace) -> Config:
     See :func:`~sparse_mm.engine.config_file.read_config`.
 
     Raises:
-        BadInputError: There is no such file, it cannot be read, or its launcher is not around.
+        BadInputError: There is no such file, or it cannot be read.
     """
     for name, value in vars(args).items():  # a shell leaves ~ alone in --work-dir=~/run
         if isinstance(value, str) and value.startswith('~'):
             setattr(args, name, os.path.expanduser(value))
-    check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -69,20 +61,6 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
     return cfg
-
-
-def check_launcher(launcher: str) -> None:
-    """Checks that a process was started by the launcher that it is told of.
-
-    Raises:
-        BadInputError: It was not.
-    """
-    variables, command = LAUNCHERS.get(launcher, ((), ''))
-    if any(name not in os.environ for name in variables):
-        raise BadInputError(
-            f'--launcher {launcher} needs {command} around the command, which sets '
-            f'{", ".join(variables)}; leave --launcher out to run one process.'
-        )
 
 
 def read_ratios(text: str) -> Any:

@@ -20,8 +20,8 @@ def explain(error: Exception) -> str | None:
     Returns:
         A sentence; None for errors that are no plain mistake in a config.
     """
-    text = str(error).strip('"\'')
-    unknown = re.match(r'(\S+) is not in the (\S+?)::(.+?) registry', text)
+    text = str(error)
+    unknown = re.match(r'["\']?(\S+) is not in the (\S+?)::(.+?) registry', text)
     if isinstance(error, KeyError) and unknown:
         kind, scope, name = unknown.groups()
         return (

@@ -19,6 +19,12 @@ from sparse_mm.engine.ranks import on_every_process
 from sparse_mm.errors import BadInputError
 
 CHUNK = 64 * 2**20  # bytes sent at once
+# What each launcher sets for its processes, and how it is called.
+LAUNCHERS = {
+    'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), '`torchrun --nproc_per_node N`'),
+    'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), '`srun`'),
+    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'), '`mpirun`'),
+}
 
 
 def start_processes(cfg: Config) -> None:
@@ -29,9 +35,13 @@ def start_processes(cfg: Config) -> None:
 
     Args:
         cfg: The run's config; ``env_cfg`` is read as MMEngine reads it.
+
+    Raises:
+        BadInputError: The launcher is not around.
     """
     if cfg.get('launcher', 'none') == 'none' or is_distributed():
         return
+    check_launcher(cfg.launcher)
     env = cfg.get('env_cfg') or {}
     settings = dict(env.get('dist_cfg') or {})
     set_multi_processing(**(env.get('mp_cfg') or {}), distributed=True)
@@ -40,6 +50,20 @@ def start_processes(cfg: Config) -> None:
         torch.distributed.init_process_group(backend=settings.get('backend', 'gloo'))
     else:
         init_dist(cfg.launcher, **settings)
+
+
+def check_launcher(launcher: str) -> None:
+    """Checks that a process was started by the launcher that it is told of.
+
+    Raises:
+        BadInputError: It was not.
+    """
+    variables, command = LAUNCHERS.get(launcher, ((), ''))
+    if any(name not in os.environ for name in variables):
+        raise BadInputError(
+            f'--launcher {launcher} needs {command} around the command, which sets '
+            f'{", ".join(variables)}; leave --launcher out to run one process.'
+        )
 
 
 def share_file(path: str) -> None:

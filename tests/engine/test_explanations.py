@@ -1,13 +1,14 @@
 """Plain mistakes in a config, as MMEngine's builders meet them."""
 
-import argparse
 import re
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 
-from sparse_mm.engine.command_line import check_launcher, load_config, run
+from sparse_mm.engine.command_line import run
 from sparse_mm.engine.explanations import explain
+from sparse_mm.engine.processes import check_launcher, start_processes
 from sparse_mm.errors import BadInputError
 
 
@@ -58,7 +59,6 @@ def test_a_command_says_it_in_a_sentence():
 def test_a_launcher_that_is_not_around_is_asked_for(launcher, program, monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
         monkeypatch.delenv(name, raising=False)
-    args = argparse.Namespace(launcher=launcher, config='x.py', local_rank=0)
     with pytest.raises(BadInputError, match=f'--launcher {launcher} needs `{program}'):
-        load_config(args)
+        start_processes(Config(dict(launcher=launcher)))
     check_launcher('none')
