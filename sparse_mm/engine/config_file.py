@@ -70,15 +70,19 @@ def lost_hooks(path: str, cfg: Config) -> list[str]:
     text = Path(path).read_text()
     if '_base_' not in text or 'custom_hooks' not in text:
         return []
-    kept = {name_of(hook['type']) for hook in cfg.get('custom_hooks') or ()}
+    kept = _hook_names(cfg)
     lost = []
     for base in Config._get_base_files(path):
         inherited = Config.fromfile(
             Config._get_cfg_path(base, path)[0], import_custom_modules=False
         )
-        names = [name_of(hook['type']) for hook in inherited.get('custom_hooks') or ()]
-        lost += [name for name in names if name not in kept]
+        lost += [name for name in _hook_names(inherited) if name not in kept]
     return lost
+
+
+def _hook_names(cfg: Config) -> list[str]:
+    hooks = cfg.get('custom_hooks') or ()
+    return [name_of(hook['type']) for hook in hooks if isinstance(hook, dict) and 'type' in hook]
 
 
 def _say(path: str, error: Exception) -> str:
