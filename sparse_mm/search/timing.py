@@ -221,7 +221,9 @@ def measure_table(
     ratios = sorted({0.0, *(choice for choices in space.choices for choice in choices)})
     settings = [*ratios, *checks]
     rule = StoppingRule(seconds, repeats)
-    rounds, cpu = _time_rounds(backbone, shape, settings, run, dtype, rule, progress)
+    # The checks are whole passes, as they are used, whose parts nobody marks.
+    runs = [run] * len(ratios) + [_unmarked] * len(checks)
+    rounds, cpu = _time_rounds(backbone, shape, settings, runs, dtype, rule, progress)
 
     samples: dict[Any, list[float]] = defaultdict(list)
     for ratio, timed in zip(ratios, part_times(rounds), strict=False):
@@ -274,12 +276,12 @@ def _time_rounds(
     backbone: nn.Module,
     shape: BackboneShape,
     settings: Sequence[Any],
-    run: MarkedPass,
+    runs: Sequence[MarkedPass],
     dtype: str,
     rule: StoppingRule,
     progress: Progress | None = None,
 ) -> tuple[list[list[dict[tuple, float]]], list[float]]:
-    """Runs the backbone with each setting in turn, in another order every round.
+    """Runs the backbone with each setting in turn, each in its way, in another order every round.
 
     Returns:
         For each round and setting the milliseconds of each part, whose sum is the whole pass; and
@@ -305,7 +307,7 @@ def _time_rounds(
             began = time.process_time()
             taken[index] = [((), watch.mark())]
             with context:
-                run(backbone, images, partial(mark, taken[index]))
+                runs[index](backbone, images, partial(mark, taken[index]))
             if index == 0:
                 cpu.append((time.process_time() - began) * 1e3)
         watch.wait()
@@ -324,6 +326,11 @@ def _time_rounds(
             if progress is not None:
                 progress(len(rounds), max(expected, len(rounds)))
     return rounds, cpu
+
+
+def _unmarked(backbone: nn.Module, images: Tensor, mark: Callable[[tuple], None]) -> None:
+    backbone(images)
+    mark(('whole',))
 
 
 def _part_times(marks: Sequence[tuple[tuple, Any]], watch: Stopwatch) -> dict[tuple, float]:

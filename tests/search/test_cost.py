@@ -95,6 +95,22 @@ def test_a_table_survives_its_file(small, table, tmp_path):
     assert again.conditions['dtype'] == 'float32'
 
 
+def test_checks_are_whole_passes_whose_parts_nobody_marks(small):
+    backbone, shape, space = small
+    marked = []
+
+    def run(backbone, images, mark):
+        marked.append(backbone.pruning_ratios)
+        marked_pass(backbone, images, mark)
+
+    options = dict(seconds=0.01, repeats=(2, 2), checks=[space.most])
+    found = measure_table(backbone, shape, space, run, **options)
+    assert len(marked) == marked.count([[0.6] * 2, [0.6] * 3]) * 3  # of three ratios, each once
+    ((setting, whole),) = found.checks
+    assert setting == space.most
+    assert whole > 0
+
+
 def test_measuring_leaves_the_backbone_as_it_was(small):
     backbone, shape, space = small
     backbone.train()
