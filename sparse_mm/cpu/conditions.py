@@ -42,6 +42,23 @@ def nobody_watches() -> bool:
     )
 
 
+def may_take(model: nn.Module, images: Tensor, known: frozenset[type]) -> bool:
+    """Whether a pass is one of inference in fp32 or bf16, by a model as it was built.
+
+    Args:
+        model: A backbone.
+        images: Its input.
+        known: Types of modules, of which no subclass is taken.
+    """
+    return (
+        nobody_watches()
+        and images.dtype in (torch.float32, torch.bfloat16)
+        and is_plain(images)
+        and images.dim() == 4
+        and is_as_built(model, known, images.dtype)
+    )
+
+
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is an ordinary one, dense and in a CPU's memory."""
     kind = type(tensor)

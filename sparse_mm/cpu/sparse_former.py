@@ -12,7 +12,7 @@ import torch
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from sparse_mm.cpu.conditions import disabled, is_as_built, is_plain, nobody_watches
+from sparse_mm.cpu.conditions import disabled, may_take
 from sparse_mm.cpu.linear import OneDNNLinear
 from sparse_mm.models.backbones.bootstrapped_sparse_former import (
     BootstrappedSparseFormer,
@@ -58,14 +58,8 @@ class SparseFormersOnCPU:
 
     def takes(self, model: nn.Module, images: Tensor) -> bool:
         """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
-        return (
-            type(model) in (SparseFormer, BootstrappedSparseFormer)
-            and nobody_watches()
-            and images.dtype in (torch.float32, torch.bfloat16)
-            and is_plain(images)
-            and images.dim() == 4
-            and is_as_built(model, KNOWN, images.dtype)
-        )
+        own = type(model) in (SparseFormer, BootstrappedSparseFormer)
+        return own and may_take(model, images, KNOWN)
 
     def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""

@@ -13,7 +13,7 @@ from mmcv.cnn.bricks.transformer import AdaptivePadding, PatchEmbed
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from sparse_mm.cpu.conditions import is_as_built, is_plain, nobody_watches
+from sparse_mm.cpu.conditions import may_take
 from sparse_mm.cpu.linear import linear
 from sparse_mm.cpu.parts import (
     WindowsInParts,
@@ -50,14 +50,7 @@ class SparseViTOnCPU:
 
     def takes(self, model: nn.Module, images: Tensor) -> bool:
         """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
-        return (
-            type(model) is SparseViT
-            and nobody_watches()
-            and images.dtype in (torch.float32, torch.bfloat16)
-            and is_plain(images)
-            and images.dim() == 4
-            and is_as_built(model, KNOWN, images.dtype)
-        )
+        return type(model) is SparseViT and may_take(model, images, KNOWN)
 
     def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
