@@ -27,7 +27,7 @@ def onednn_product() -> Any:
     operator = getattr(torch.ops.mkldnn, '_linear_pointwise', None)
     if operator is None or not torch.backends.mkldnn.is_available():
         return None
-    x, weight, bias = torch.ones(2, 3), torch.full((4, 3), 0.5), torch.ones(4)
+    x, weight, bias = (torch.full(n, 0.5, dtype=torch.float32) for n in ((2, 3), (4, 3), (4,)))
     try:
         plain = operator(x, weight, bias, 'none', [], '')
         gelu = operator(x, weight, None, 'gelu', [], 'none')

@@ -50,7 +50,7 @@ class SparseViTOnCPU:
 
     def takes(self, model: nn.Module, images: Tensor) -> bool:
         """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
-        return type(model) is SparseViT and may_take(model, images, KNOWN)
+        return type(model) is SparseViT and may_take(model, images, KNOWN) and _is_laid_out(model)
 
     def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
@@ -76,6 +76,45 @@ class SparseViTOnCPU:
                 x, hw_shape = _merge(stage.downsample, out, hw_shape)
             mark(('stage', i))
         return tuple(outs)
+
+
+def _is_laid_out(model: Any) -> bool:
+    """Whether the layers that are read here, not called, stand where the constructor puts them.
+
+    A layer may have been exchanged for another of a known type, or have got a companion.
+    """
+    projection = model.patch_embed.projection
+    patches_apart = (
+        type(projection) is nn.Conv2d
+        and projection.kernel_size == projection.stride
+        and projection.padding == (0, 0)
+        and projection.dilation == (1, 1)
+    )
+    return patches_apart and all(
+        _is_usual_merging(stage.downsample) and all(map(_is_usual_block, stage.blocks))
+        for stage in model.stages
+    )
+
+
+def _is_usual_block(block: Any) -> bool:
+    w_msa, layers = block.attn['w_msa'], block.ffn.layers
+    return (
+        type(w_msa.qkv) is nn.Linear
+        and type(w_msa.proj) is nn.Linear
+        and [type(layer) for layer in layers] == [nn.Sequential, nn.Linear, nn.Dropout]
+        and len(layers[0]) == 3
+        and type(layers[0][0]) is nn.Linear
+        and type(layers[0][1]) in (nn.GELU, nn.ReLU)
+        and type(layers[0][2]) is nn.Dropout
+    )
+
+
+def _is_usual_merging(merging: Any) -> bool:
+    if merging is None:
+        return True
+    norm, reduction = merging.norm, merging.reduction
+    usual_norm = norm is None or (type(norm) is nn.LayerNorm and norm.bias is not None)
+    return usual_norm and type(reduction) is nn.Linear and reduction.bias is None
 
 
 def _embed(model: SparseViT, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

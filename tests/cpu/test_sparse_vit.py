@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from sparse_mm import cpu
 from sparse_mm.cpu import parts
@@ -80,6 +81,57 @@ def test_bfloat16_is_as_close_to_the_truth_as_the_plain_path():
     for own, other, true in zip(found, plain, truth, strict=True):
         assert own.dtype == torch.bfloat16
         assert relative_error(own.float(), true) < 1.5 * relative_error(other.float(), true)
+
+
+def exchange(name, layer):
+    def change(model):
+        parent, _, last = name.rpartition('.')
+        setattr(model.get_submodule(parent), last, layer)
+
+    return change
+
+
+FIRST = 'stages.0.blocks.0'
+SURGERY = {
+    'a projection in a sequence': exchange(
+        f'{FIRST}.attn.w_msa.proj', nn.Sequential(nn.Linear(16, 8), nn.Linear(8, 16))
+    ),
+    'no projection': exchange(f'{FIRST}.attn.w_msa.proj', nn.Identity()),
+    'no second layer': exchange(
+        f'{FIRST}.ffn.layers', nn.Sequential(nn.Linear(16, 16), nn.GELU(), nn.Dropout(0.1))
+    ),
+    'one layer more': lambda model: model.get_submodule(f'{FIRST}.ffn.layers').append(
+        nn.Linear(16, 16)
+    ),
+    'another activation': exchange(f'{FIRST}.ffn.layers.0.1', nn.GELU('tanh')),
+    'an activation in a sequence': exchange(
+        f'{FIRST}.ffn.layers.0.1', nn.Sequential(nn.ReLU(), nn.GELU())
+    ),
+    'no normalisation': exchange(f'{FIRST}.norm1', nn.Identity()),
+    'no normalisation in merging': exchange('stages.0.downsample.norm', nn.Identity()),
+    'one without a shift': exchange('stages.0.downsample.norm', nn.LayerNorm(64, bias=False)),
+    'one without parameters': exchange(
+        'stages.0.downsample.norm', nn.LayerNorm(64, elementwise_affine=False)
+    ),
+    'merging with a bias': exchange('stages.0.downsample.reduction', nn.Linear(64, 32)),
+    'patches that overlap': exchange(
+        'patch_embed.projection', nn.Conv2d(3, 16, 7, stride=4, padding=3)
+    ),
+    'no output norm': exchange('norm0', nn.Identity()),
+}
+
+
+@pytest.mark.parametrize('surgery', SURGERY)
+def test_models_under_surgery_give_what_the_plain_path_gives(surgery):
+    model, images = build(pruning_ratios=RATIOS), torch.randn(1, 3, 56, 84)
+    SURGERY[surgery](model)
+    model.eval()
+    with torch.no_grad():
+        found = model(images)
+        with cpu.disabled():
+            expected = model(images)
+    for one, two in zip(found, expected, strict=True):
+        assert relative_error(one, two) < 1e-5
 
 
 def test_images_and_earlier_outputs_are_left_alone():
