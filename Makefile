@@ -1,6 +1,7 @@
 # make demo   set up, then train, sparsify and test on generated scenes (about fourteen minutes on two cores)
 # make test   set up, then the test suite, in two processes
 # make lint   set up, then ruff and mypy
+# make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
 # make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite
 PYTHON ?= python3
 WORKERS ?= 2
@@ -8,7 +9,7 @@ MMCV ?=
 VENV := .venv
 DEMO := work_dirs/demo
 
-.PHONY: demo test lint setup
+.PHONY: demo test lint setup wheels
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)"
@@ -23,3 +24,11 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+wheels: setup
+	for version in 3.10 3.11 3.12; do \
+		$(VENV)/bin/python -m pip install --quiet --dry-run --ignore-installed --target none \
+			--python-version $$version --only-binary=:all: -r requirements/build.txt \
+			-r requirements/mmcv-lite.txt -r requirements/runtime.txt -r requirements/tests.txt \
+			|| exit 1; \
+	done

@@ -2,8 +2,9 @@
 
 import argparse
 import json
-import sys
+import os
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from demo_page import write_page
 from demo_progress import run_tool
 from mmengine.config import Config, DictAction
 
+from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
-from sparse_mm.errors import BadInputError
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.space import CHOICES, RatioSpace
 
@@ -21,6 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
 # What the demo would like the backbone to cost, of dense.
 BUDGET = 0.7
+
+
+def parse_overrides(arguments: list[str]) -> dict[str, Any]:
+    """Reads ``--cfg-options`` as the tools do."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(arguments).cfg_options
 
 
 def find_hook(cfg: Config, name: str) -> int:
@@ -104,17 +112,14 @@ def main() -> None:
     parser.add_argument('--work-dir', default='work_dirs/demo', help='folder for the results')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='as for tools/train.py')
     args = parser.parse_args()
-    work_dir = (ROOT / args.work_dir).resolve()
+    os.chdir(ROOT)  # as the tools that it runs
+    work_dir = Path(args.work_dir).resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
     log = work_dir / 'demo.log'
     options = ['--work-dir', str(work_dir)]
     overrides = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-    cfg = Config.fromfile(CONFIG)
-    given = {}
-    for option in args.cfg_options:
-        key, _, value = option.partition('=')
-        given[key] = DictAction._parse_iterable(value)
-    cfg.merge_from_dict(given)
+    given = parse_overrides(overrides)
+    cfg = read_config(str(CONFIG), given)
     last = work_dir / f'epoch_{cfg.train_cfg.max_epochs}.pth'
 
     start = time.monotonic()
@@ -138,13 +143,11 @@ def main() -> None:
     lines = summarise(work_dir, json.loads(newest.read_text()), page)
     print('[3/3] the page', flush=True)
     begin = cfg.custom_hooks[find_hook(cfg, 'SparsityAdaptationHook')]['begin']
-    write_page(page, cfg, work_dir / f'epoch_{begin}.pth', last, lines)
+    with log.open('a') as file, redirect_stdout(file):  # what pycocotools prints
+        write_page(page, cfg, work_dir / f'epoch_{begin}.pth', last, lines)
     print(f'\n{(trained - start) / 60:.1f} minutes of training and search')
     print('\n'.join(lines))
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except BadInputError as error:
-        sys.exit(f'error: {error}')
+    run(main)

@@ -37,7 +37,8 @@ img { max-width: 100%; height: auto; display: block; } figcaption { color: #555;
 def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
     """A detector with a checkpoint's weights and pruning ratios."""
     model = build_model(cfg)
-    model.load_state_dict(weights_of(read_checkpoint(checkpoint), checkpoint), strict=False)
+    weights = weights_of(read_checkpoint(str(checkpoint)), str(checkpoint))
+    model.load_state_dict(weights, strict=False)
     return model.eval()
 
 

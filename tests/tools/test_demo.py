@@ -1,0 +1,124 @@
+"""The demo: a budget that can be met, a line per phase, and a page that a browser shows."""
+
+import importlib
+import io
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / 'tools'))
+demo = importlib.import_module('demo')
+demo_page = importlib.import_module('demo_page')
+demo_progress = importlib.import_module('demo_progress')
+
+
+@pytest.mark.parametrize('lowest', [0.2, 0.5, 0.69, 0.7, 0.8111, 0.94, 0.951, 1.0, 1.3])
+def test_the_budget_can_be_met_on_every_machine(lowest):
+    budget = demo.reachable_budget(lowest)
+    if budget['unit'] == 'latency':
+        assert lowest + 0.01 < budget['max'] < 1
+        assert budget['max'] >= 0.7
+    else:
+        assert lowest > 0.9
+        assert budget == dict(unit='macs', max=0.7)
+
+
+@pytest.mark.parametrize(
+    ('line', 'expected'),
+    [
+        (
+            '11/29 10:00:00 - mmengine - INFO - Epoch(train)  [2][ 50/500]  lr: 1e-3  eta: 0:05:00',
+            ('training, epoch 2', 50, 500),
+        ),
+        ('mmengine - INFO - Epoch(val) [1][ 5/25]  eta: 0:00:10', ('validation 1', 5, 25)),
+        ('mmengine - INFO - Epoch(test) [ 5/25]  eta: 0:00:10', ('testing', 5, 25)),
+        ('Searching ratios:  34%|###  | 21/62 [00:30<01:00]', ('searching ratios', 21, 62)),
+        ('Measuring latencies:  10%|#  | 4/40 [00:03<00:30]', ('measuring latencies', 4, 40)),
+        ('Measuring:  10%|#  | 4/40 [00:03<00:30]', ('measuring latencies', 4, 40)),
+        ('mmengine - INFO - coco/bbox_mAP: 0.5', None),
+    ],
+)
+def test_progress_is_read_from_the_log(line, expected):
+    assert demo_progress.read_progress(line) == expected
+
+
+def test_each_phase_tells_how_long_it_takes_from_here():
+    out = io.StringIO()
+    reporter = demo_progress.PhaseReporter(out)
+    for second in range(0, 200, 10):
+        reporter.note('training, epoch 1', 50 + second, 450, float(second))
+    reporter.note('searching ratios', 61, 62, 200.0)
+    reporter.note('searching ratios', 62, 62, 201.0)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == '  training, epoch 1:  11%'
+    assert lines[1] == '  training, epoch 1:  16%, 6 min left'
+    assert len(lines) == 10 + 2  # one line every 20 seconds
+    assert lines[-1] == '  searching ratios: 100%'
+
+
+def test_a_tool_that_fails_ends_the_demo_with_its_last_lines(tmp_path, capsys):
+    log = tmp_path / 'log'
+    assert not demo_progress.run_tool('train.py', 'no_config.py', log=log, may_fail=True)
+    with pytest.raises(SystemExit, match=r'train\.py failed'):
+        demo_progress.run_tool('train.py', 'no_config.py', log=log)
+    assert 'no_config.py' in capsys.readouterr().err
+    assert log.read_text().count('error: ') == 2
+
+
+def page():
+    """A page with pictures of every kind."""
+    image = np.full((64, 64, 3), 200, dtype=np.uint8)
+    computed = np.zeros((8, 8), dtype=bool)
+    computed[2:5, 2:5] = True
+    darkened = demo_page.draw_windows(image, computed)
+    assert darkened[20, 20, 0] == 200 and darkened[0, 0, 0] == 50
+    picture = demo_page.figure(demo_page.encode(darkened), 'stage 1, layer 1: 14%')
+    curves = {'loss': [(1, 2.0), (50, 1.0)], 'coco/bbox_mAP': [(1, 0.1), (2, 0.5)]}
+    plot = demo_page.figure(demo_page.encode_png(demo_page.plot_curves(curves)), 'loss')
+    return demo_page.render('A <title>', ['a < b', 'second'], picture * 2, picture, plot, plot)
+
+
+def test_the_page_needs_nothing_from_elsewhere():
+    text = page()
+    assert text.count('<img') == 5
+    assert text.count('src="data:image/') == 5
+    assert 'http' not in text and '<script' not in text
+    assert 'A &lt;title&gt;' in text and 'a &lt; b\nsecond' in text
+
+
+def test_a_browser_shows_the_page(tmp_path):
+    names = ('chromium', 'chromium-browser', 'google-chrome')
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip('needs chromium')
+    # What the browser finds goes into the page that it gives back.
+    count = """<script>onload = () => { document.title = [...document.images].filter(
+        image => image.complete && image.naturalWidth > 0 && image.width > 0).length
+        + ' pictures, wider than the window: '
+        + (document.documentElement.scrollWidth > innerWidth); }</script>"""
+    file = tmp_path / 'index.html'
+    file.write_text(page().replace('</body>', f'{count}</body>'))
+    result = subprocess.run(
+        [browser, '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=5000',
+         f'--user-data-dir={tmp_path}/profile', '--dump-dom', file.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert '<title>5 pictures, wider than the window: false</title>' in result.stdout
+
+
+def test_curves_are_read_from_all_runs(tmp_path):
+    for run, lines in (
+        ('1', '{"loss": 2.0, "step": 50}\n{"coco/bbox_mAP": 0.2, "step": 1}\n'),
+        ('2', '{"loss": 1.0, "step": 100}\n{"loss": 1.9, "step": 50}\n'),
+    ):
+        (tmp_path / run / 'vis_data').mkdir(parents=True)
+        (tmp_path / run / 'vis_data' / 'scalars.json').write_text(lines)
+    assert demo_page.read_curves(tmp_path) == {
+        'loss': [(50, 1.9), (100, 1.0)],
+        'coco/bbox_mAP': [(1, 0.2)],
+    }
