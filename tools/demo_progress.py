@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from math import inf
 from pathlib import Path
 from typing import TextIO
 
@@ -52,11 +53,11 @@ class PhaseReporter:
         """Takes what a log says, at a time in seconds."""
         if phase != self.phase:
             self.close()
-            self.phase, self.began, self.first, self.told = phase, now, done, -1e9
+            self.phase, self.began, self.first, self.told = phase, now, done, -inf
         every = 0.5 if self.terminal else REPORT_EVERY
-        if total < 1 or (now - self.told < every and done < total):
+        if total < 1 or self.told == inf or (now - self.told < every and done < total):
             return
-        self.told = now
+        self.told = now if done < total else inf  # the end is told once
         text = f'  {phase}: {done / total:4.0%}'
         if self.first < done < total:
             left = (now - self.began) / (done - self.first) * (total - done)

@@ -178,6 +178,10 @@ def test_the_demo_closes_with_five_lines(run_tool, tmp_path):
     assert f'{best["measured_latency"]:.2f} of the dense backbone' in lines[3]
     assert (tmp_path / 'run' / 'sparsity_search' / 'pareto.png').is_file()
     assert list((tmp_path / 'run' / 'pictures').glob('*.jpg'))
+    page = (tmp_path / 'run' / 'index.html').read_text()
+    assert page.count('src="data:image/') == page.count('<img') == 2 * 2 + 8 + 2
+    assert 'Epoch(train)' not in result.stdout  # it is in the log
+    assert '  training, epoch 3: 100%' in result.stdout.splitlines()
 
 
 @pytest.mark.slow
