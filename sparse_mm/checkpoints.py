@@ -86,6 +86,8 @@ def _check_file(path: str) -> bool:
             'that wrote them.'
         )
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+            raise BadInputError(f'The checkpoint {path!r} is no file; name one.')
         with open(path, 'rb') as file:
             zipped = is_zipfile(file)
             entries = ZipFile(file).infolist() if zipped else []
@@ -213,8 +215,8 @@ def _named(folder: Path) -> Path | None:
             f'{str(folder / "last_checkpoint")!r} cannot be read ({error.strerror}); see to its '
             'rights and its disk.'
         ) from error
-    if not text or '\0' in text or len(text) > 4096:
-        return None
+    if not text or '\0' in text or any(len(part.encode()) > 255 for part in Path(text).parts):
+        return None  # no name of a file
     own = folder / Path(text).name
     return own if own.is_file() else Path(text)
 

@@ -26,11 +26,20 @@ ARROWS = {
     'sparse_mm/cuda': (f'{OWN}.cuda', MODELS, ERRORS),
     'sparse_mm/mmcv_ops': (f'{OWN}.mmcv_ops', ERRORS),
     'sparse_mm/search': (SEARCH, f'{MODELS}.ratios', ERRORS),
-    'sparse_mm/datasets': (f'{OWN}.datasets', f'{OWN}.deferred', f'{OWN}.progress', ERRORS),
+    'sparse_mm/datasets': (
+        f'{OWN}.datasets',
+        f'{OWN}.deferred',
+        f'{OWN}.progress',
+        f'{OWN}.ranks',
+        ERRORS,
+    ),
     'sparse_mm/evaluation': (f'{OWN}.evaluation', f'{OWN}.deferred', ERRORS),
     'sparse_mm/engine': (
         *(ENGINE, MODELS, SEARCH, f'{OWN}.cpu', ERRORS),
-        *(f'{OWN}.{name}' for name in ('checkpoints', 'safe_classes', 'deferred', 'progress')),
+        *(
+            f'{OWN}.{name}'
+            for name in ('checkpoints', 'safe_classes', 'deferred', 'progress', 'ranks', 'version')
+        ),
     ),
     'projects': ('projects', OWN),
     'tools': ('tools', OWN),

@@ -132,8 +132,7 @@ def main() -> None:
             budget = choose_budget(cfg, work_dir, overrides)
             chosen = [f'{search}.budget.{name}={value}' for name, value in budget.items()]
             overrides = ['--cfg-options', *args.cfg_options, *chosen]
-        resume = ['--resume'] if list(work_dir.glob('*.pth')) else []
-        run_tool('train.py', CONFIG, *options, *resume, *overrides, log=log)
+        run_tool('train.py', CONFIG, *options, '--resume', *overrides, log=log)
     trained = time.monotonic()
     print('[2/3] testing on unseen scenes', flush=True)
     pictures = str(work_dir / 'pictures')

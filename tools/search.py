@@ -6,13 +6,9 @@ classification. The winner, ``sparsity_search/best.json`` in the work directory,
 """
 
 import argparse
-from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 
-import torch
-
-from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import (
     check_checkpoint,
     check_checkpoint_file,
@@ -28,8 +24,12 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.search.settings import SearchSettings
-from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
+from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
+from sparse_mm.engine.search.summary import summarise
+from sparse_mm.engine.work_dir import guard_work_dir
+from sparse_mm.ranks import on_every_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,20 +78,21 @@ def main() -> None:
     cfg.custom_hooks = []
     cfg.load_from = None
     set_default_loader_options(cfg, 'val')
-    problems = check_device(cfg) + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
-    report(problems + check_checkpoint_file(args.checkpoint))
-    weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
-    digest = sha256()
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        # As bytes: numpy knows no bfloat16.
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    device = check_device(cfg)
+    problems = device + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
+    problems += check_checkpoint_file(args.checkpoint)
+    if device:  # of all processes alike; they could not even meet
+        report(problems)
+    start_processes(cfg)
+    on_every_process(lambda: report(problems))
+    said = guard_work_dir(cfg.work_dir)
     runner = build_runner(cfg)
-    report(check_checkpoint(args.checkpoint, runner.model, whole=True))
+    for sentence in said:
+        runner.logger.info(sentence)
+    on_every_process(lambda: report(check_checkpoint(args.checkpoint, runner.model, whole=True)))
     runner.load_checkpoint(args.checkpoint)
     runner.logger.info(f'Loaded {args.checkpoint}')
-    folder = Path(cfg.work_dir) / FOLDER
-    search = SparsitySearch(runner, settings, folder, {'checkpoint': digest.hexdigest()})
+    search = SparsitySearch(runner, settings, Path(cfg.work_dir) / FOLDER)
     search.prepare()
     for line in summarise(search, search.run()):
         print(line)

@@ -21,13 +21,13 @@ from sparse_mm.engine.command_line import (
     set_default_loader_options,
 )
 from sparse_mm.engine.config_file import lost_hooks
-from sparse_mm.engine.hooks import CheckResumeHook
+from sparse_mm.engine.hooks import CheckLossHook, CheckResumeHook
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER
 from sparse_mm.engine.processes import start_processes
-from sparse_mm.engine.ranks import on_every_process, on_main_process
 from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
 from sparse_mm.engine.work_dir import guard_work_dir
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_every_process, on_main_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -115,7 +115,7 @@ def main() -> None:
     else:
         on_main_process(lambda: report(check_no_earlier_run(cfg.work_dir)))
     write_whole_checkpoints(cfg)
-    runner = build_runner(cfg, CheckResumeHook)
+    runner = build_runner(cfg, CheckResumeHook, CheckLossHook)
     for sentence in said:
         runner.logger.info(sentence)
     if cfg.get('load_from'):

@@ -2,19 +2,20 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from mmdet.datasets import CocoDataset
-from mmengine.dist import barrier, is_main_process
 from mmengine.registry import DATASETS
 from pycocotools import mask as coco_mask
 
 from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
+from sparse_mm.ranks import on_every_process, on_main_process
 
 # Raised when draw_scene changes, so that scenes drawn by older code are not taken for today's.
 VERSION = 1
@@ -103,8 +104,16 @@ class ShapesDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Draws the scenes if they are not there, then reads them as any COCO data set."""
-        if is_main_process():
-            images = Path(self.data_prefix['img'])
-            write_shapes(Path(self.ann_file), images, self.num_images, self.size, self.seed)
-        barrier()  # the other ranks read what the first has drawn
+        draw = partial(
+            write_shapes,
+            Path(self.ann_file),
+            Path(self.data_prefix['img']),
+            self.num_images,
+            self.size,
+            self.seed,
+        )
+        # Rank 0 draws first, where machines share a disk; then one process of each machine that
+        # has none of what rank 0 drew.
+        on_main_process(draw)
+        on_every_process(draw if int(os.environ.get('LOCAL_RANK', 0)) == 0 else lambda: None)
         return super().load_data_list()

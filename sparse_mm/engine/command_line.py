@@ -1,6 +1,7 @@
 """What the command lines share: options, reading the config, errors in one sentence."""
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -20,7 +21,11 @@ from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
 from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.engine.processes import start_processes
+from sparse_mm.engine.signals import StoppedError, leaving_in_order
 from sparse_mm.errors import BadInputError
+
+# A full or failing disk, or one that has become read-only.
+FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +127,8 @@ def run(main: Callable[[], None]) -> None:
     by the group's own threads, after all is done.
     """
     try:
-        main()
+        with leaving_in_order():
+            main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
     except (KeyError, TypeError) as error:
@@ -130,6 +136,20 @@ def run(main: Callable[[], None]) -> None:
         if told is None:
             raise
         sys.exit(f'error: {told}')
+    except StoppedError as error:
+        print(
+            'stopped by SIGTERM: checkpoints and the state of a search are whole; the same command '
+            'goes on from them (train.py with --resume).',
+            file=sys.stderr,
+        )
+        sys.exit(error.code)
+    except OSError as error:
+        if error.errno not in FULL_OR_LOCKED:
+            raise
+        sys.exit(
+            f'error: {error.filename or "A file"} cannot be written ({error.strerror}); make room '
+            'or see to its rights, then run the same command again (train.py with --resume).'
+        )
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

@@ -8,6 +8,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from sparse_mm.engine.files import write_atomically
 
 REPLACED = '.replaced'
+WHOLE_FILES = dict(backend='whole_files')  # MMEngine's backend_args that ask for it
 
 
 @register_backend('whole_files')

@@ -15,8 +15,8 @@ from mmengine.dist import (
 )
 from mmengine.utils.dl_utils import set_multi_processing
 
-from sparse_mm.engine.ranks import on_every_process
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_every_process
 
 CHUNK = 64 * 2**20  # bytes sent at once
 # What each launcher sets for its processes, and how it is called.

@@ -5,10 +5,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from sparse_mm.checkpoints import find_latest
-from sparse_mm.engine.file_backend import bring_back_replaced, remove_leftovers
+from sparse_mm.engine.file_backend import WHOLE_FILES, bring_back_replaced, remove_leftovers
 from sparse_mm.engine.files import set_aside
 from sparse_mm.engine.processes import share_file
-from sparse_mm.engine.ranks import on_main_process
+from sparse_mm.ranks import on_main_process
 
 
 def find_resume_point(work_dir: str) -> tuple[str | None, list[str]]:
@@ -62,4 +62,4 @@ def write_whole_checkpoints(cfg: Config) -> None:
     if not hook or '://' in str(hook.get('out_dir') or ''):
         return
     if hook.get('backend_args') is None and hook.get('file_client_args') is None:
-        hook.backend_args = dict(backend='whole_files')
+        hook.backend_args = WHOLE_FILES

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from sparse_mm.engine.ranks import on_main_process
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_main_process
 
 try:
     import fcntl

@@ -77,7 +77,7 @@ def parse_ratios(spec: RatioSpec, depths: Sequence[int]) -> StageRatios:
 def _read_json(path: str) -> RatioSpec:
     try:
         spec = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(
             f'pruning_ratios names the file {path!r}, which cannot be read as JSON: {error}'
         ) from error
@@ -112,6 +112,11 @@ def _split_into_stages(spec: Sequence, depths: Sequence[int]) -> list[list]:
                 f'pruning_ratios has entries for {len(spec)} stages, the backbone has '
                 f'{len(depths)} stages.'
             )
+        for item in spec:
+            if not _is_number(item) and not isinstance(item, (list, tuple)):
+                raise BadInputError(
+                    f'pruning_ratios of a stage are a number or a list of numbers, not {item!r}.'
+                )
         return [[item] if _is_number(item) else list(item) for item in spec]
     pairs = [(depth + 1) // 2 for depth in depths]
     for counts in ([1] * len(depths), pairs, list(depths)):

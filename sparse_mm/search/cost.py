@@ -4,6 +4,7 @@ Both are sums with one term for each pair of blocks, made once, so a candidate c
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -115,7 +116,7 @@ class LatencyTable:
         advice = 'make one with tools/analysis_tools/latency_table.py'
         try:
             values = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadInputError(
                 f'The latency table {str(path)!r} cannot be read ({error}); {advice}.'
             ) from error
@@ -125,9 +126,29 @@ class LatencyTable:
             values['image_size'] = tuple(values['image_size'])
             for stage in values['stages']:
                 stage['pairs'] = [{int(k): ms for k, ms in pair.items()} for pair in stage['pairs']]
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            table = cls(**values)
+            table._check_values()
+            return table
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise BadInputError(f'{str(path)!r} is not a latency table; {advice}.') from error
+
+    def _check_values(self) -> None:
+        """Checks that sizes are whole numbers and milliseconds are numbers that can be added.
+
+        Raises:
+            ValueError: One is something else.
+        """
+        counts = [*self.image_size, self.batch, *self.windows, *self.channels]
+        times = [self.stem_ms]
+        for stage in self.stages:
+            times += [stage['dense_ms'], stage['sparse_ms']]
+            times += [ms for pair in stage['pairs'] for ms in pair.values()]
+        if len(self.image_size) != 2 or not all(type(count) is int for count in counts):
+            raise ValueError('sizes')
+        if not all(type(ms) in (int, float) and math.isfinite(ms) for ms in times):
+            raise ValueError('milliseconds')
+        if not isinstance(self.conditions, dict) or not isinstance(self.checks, list):
+            raise ValueError('conditions')
 
     def check(self, shape: BackboneShape, space: RatioSpace) -> None:
         """Checks that the table is one of this backbone, at this size, with these choices.

@@ -132,7 +132,7 @@ def test_killed_in_each_phase_it_reaches_the_same_end(trained, config, tmp_path)
 
 
 @pytest.mark.slow
-def test_two_processes_find_the_same_winner(trained, config, tmp_path, refusal):
+def test_two_processes_find_the_same_winner(trained, config, tmp_path):
     common = config, trained / 'epoch_4.pth', '--budget', 'macs=0.7', 'macs=0.5', '--work-dir'
     output = finish(SEARCH, *common, 'one', cwd=tmp_path)
     assert 'at most 0.7 of the dense MACs: toy/likelihood' in output
@@ -150,16 +150,15 @@ def test_two_processes_find_the_same_winner(trained, config, tmp_path, refusal):
     )
     assert second['macs'] <= 0.5 < first['macs'] <= 0.7
     assert json.loads((folders[0] / 'best.json').read_text()) == first
-    # The same command again has nothing left to do; another one is refused.
+    # The same command again has nothing left to do; another one starts anew, and says why.
     before = (folders[0] / 'state.json').read_bytes()
-    finish(SEARCH, *common, 'one', cwd=tmp_path)
+    count = len(one['records'])
+    output = finish(SEARCH, *common, 'one', cwd=tmp_path)
+    assert f'{count} of {count} scores taken from state.json of 20' in output
     assert (folders[0] / 'state.json').read_bytes() == before
-    for options, name in (
-        (('--seed', '3'), 'evolution'),
-        (('--choices', '0', '0.7'), 'choices'),
-        (('--budget', 'macs=0.6'), 'budgets'),
-    ):
-        message = refusal('search.py', *common, 'one', *options)
-        assert f'is the state of a search with another {name}' in message
-        assert 'choose another work directory' in message
-    assert (folders[0] / 'state.json').read_bytes() == before
+    options = '--choices', '0', '0.7', '--evaluations', '2', '--population', '2'
+    output = finish(SEARCH, *common, 'one', *options, cwd=tmp_path)
+    assert 'is of a search with another choices' in output
+    assert 'evolution.evaluations (30 then, 2 now)' in output
+    assert (folders[0] / 'state.json.earlier').read_bytes() == before
+    assert (folders[0] / 'best_macs-0.5.json.earlier').is_file()

@@ -7,10 +7,13 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.best_checkpoints import count_best_anew, file_to_use
 from sparse_mm.engine.hooks.units import check_unit
 from sparse_mm.engine.inspection import averaged_copies, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
-from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch, summarise
+from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
+from sparse_mm.engine.search.start import SearchStart, name_run
+from sparse_mm.engine.search.summary import summarise
 from sparse_mm.errors import BadInputError
 
 
@@ -22,7 +25,8 @@ class SparsitySearchHook(Hook):
     they are then, and set; what is left of the training finetunes with them. They travel with the
     checkpoints. Of several budgets, each gets a winner, and the first one's is finetuned. Results
     lie in ``sparsity_search/`` of the work directory; a killed search goes on where it was. What is
-    scored is the model that trains, not an average of its weights (EMA).
+    scored is the model that trains, not an average of its weights (EMA). The best checkpoint is
+    counted anew from the search on: the dense one is kept as ``dense_best_*.pth``.
 
     Args:
         at: Epoch (from 0), or iteration where ``by_epoch=False``, before which to search.
@@ -62,6 +66,8 @@ class SparsitySearchHook(Hook):
                 f'SparsitySearchHook searches at {self.at}, but the training ends at {length} '
                 '(by_epoch=False counts iterations).'
             )
+        name_run(runner)
+        self.searched_at: int | None = None
         if self._now(runner) <= self.at:
             self.search = SparsitySearch(runner, self.settings, Path(runner.work_dir) / FOLDER)
             self.search.prepare()
@@ -81,14 +87,41 @@ class SparsitySearchHook(Hook):
     def _search(self, runner: Runner) -> None:
         if self._now(runner) != self.at or self.search is None:
             return
-        winners = self.search.run()
+        start = SearchStart(runner, self.search.folder)
+        records = self.search.identify()
+        said = start.take_up(records)
+        if said is not None:
+            runner.logger.info(said)
+            records = self.search.identify()
+        winners = self.search.run(records, begun=lambda: start.keep(records.identity))
         for line in summarise(self.search, winners):
+            runner.logger.info(line)
+        for line in count_best_anew(runner, 'dense'):
             runner.logger.info(line)
         # Averaged copies, too: those with update_buffers=True take over no buffer of integers.
         for model in (runner.model, *averaged_copies(runner)):
             find_backbone(model).set_pruning_ratios(winners[0].ratios)
         runner.logger.info(f'The winner for {self.settings.budgets[0]} is finetuned from here on.')
         self.search = None
+        self.searched_at = runner.iter
+
+    def after_train(self, runner: Runner) -> None:
+        """Says what the run came to: which file to use, or that it ended too early."""
+        unit = 'epoch' if self.by_epoch else 'iteration'
+        if self.search is not None:
+            runner.logger.warning(
+                f'The run ended at {unit} {self._now(runner)}, before its search at {unit} '
+                f'{self.at}: the model is dense, and no ratios were searched.'
+            )
+        elif self.searched_at == runner.iter:
+            runner.logger.warning(
+                f'The run ended with its search, at {unit} {self._now(runner)}: the ratios are in '
+                'sparsity_search/best.json, and the model was not finetuned with them.'
+            )
+        else:
+            runner.logger.info(
+                f'The model within the budget is {file_to_use(runner)}; its ratios are part of it.'
+            )
 
     def _now(self, runner: Runner) -> int:
         return runner.epoch if self.by_epoch else runner.iter

@@ -1,18 +1,29 @@
-"""What a search has scored so far, and its file: written whole after every evaluation."""
+"""What a search has scored so far, and its file: written whole after every evaluation.
 
+The file is taken up again only where it is whole and everything that its scores depend on is as it
+was. Otherwise it gets another name and the search starts anew; nothing is deleted, and the log says
+which of the two it was.
+"""
+
+import hashlib
 import json
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
-
-from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.ranks import on_main_process
+from sparse_mm.engine.files import set_aside, write_atomically
+from sparse_mm.engine.search.identity import differing
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_main_process
 from sparse_mm.search.space import Candidate
 
-FORMAT = 'sparse_mm search, version 1'
+FORMAT = 'sparse_mm search, version 2'
+# What a search writes beside its state, and what must not stand for the next one's answers.
+RESULTS = ('best*.json', 'history.csv', 'pareto.png', 'start.pth')
 
 
 @dataclass(frozen=True)
@@ -22,10 +33,11 @@ class Record:
     Attributes:
         ratios: The candidate.
         num_images: On how many validation images.
-        score: The metric, at full precision; higher is better.
+        score: The metric, at full precision; higher is better. Minus infinity where there is none.
         role: ``'dense'``, ``'uniform'``, ``'population'`` or ``'final'``: why it was scored.
         budget: For which budget, by its place in the list; -1 for those that serve all.
         generation: Of the evolution, from 1; 0 for other roles.
+        failure: Why there is no score: ``'out of memory'``; empty where there is one.
     """
 
     ratios: Candidate
@@ -34,6 +46,33 @@ class Record:
     role: str
     budget: int
     generation: int
+    failure: str = ''
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a missing score is None, since JSON has no infinity."""
+        return {**vars(self), 'score': self.score if math.isfinite(self.score) else None}
+
+    @classmethod
+    def from_json(cls, values: Any) -> 'Record':
+        """Reads what :meth:`to_json` gives.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        own = set(cls.__dataclass_fields__)
+        if not isinstance(values, dict) or set(values) != own:
+            raise ValueError('a record with other fields')
+        score = values['score']
+        numbers = [values[name] for name in ('num_images', 'budget', 'generation')]
+        texts = [values[name] for name in ('role', 'failure')]
+        if not all(type(number) is int for number in numbers) or not all(
+            isinstance(text, str) for text in texts
+        ):
+            raise ValueError('a record with values of other types')
+        if score is not None and (not _is_real(score) or not math.isfinite(score)):
+            raise ValueError(f'the score {score!r}')
+        filled = dict(values, score=-math.inf if score is None else float(score))
+        return cls(**{**filled, 'ratios': _candidate(values['ratios'])})
 
 
 class Records:
@@ -41,50 +80,114 @@ class Records:
 
     Args:
         path: Of the state file.
-        fingerprint: What the search depends on; a file with another one is refused.
+        identity: What the scores depend on; a file of another identity is set aside.
+        say: Takes sentences for the log.
     """
 
-    def __init__(self, path: Path, fingerprint: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], say: Callable[[str], None]) -> None:
         self.path = path
-        self.fingerprint = json.loads(json.dumps(fingerprint))
+        self.identity = json.loads(json.dumps(identity))
+        self.say = say
         self.all: list[Record] = []
         self.measured_ms: dict[Candidate, float] = {}
+        self.loaded = 0  # how many came from the file
+        self.loaded_from = ''  # the file and its date, in words
         self._by_key: dict[tuple[Candidate, int], Record] = {}
 
     def load(self) -> None:
-        """Reads the file, on all ranks what rank 0 reads; nothing happens where there is none.
+        """Takes up the file, on all ranks what rank 0 reads; nothing happens where there is none.
 
         Raises:
-            BadInputError: It belongs to another search, or cannot be read.
+            BadInputError: It cannot be read or renamed, for its rights or its disk.
         """
-        state = on_main_process(self._read)
+        state, said = on_main_process(self._take_up)
+        for sentence in said:
+            self.say(sentence)
         if state is None:
             return
-        for values in state['records']:
-            values['ratios'] = _candidate(values['ratios'])
-            self._keep(Record(**values))
-        self.measured_ms = {_candidate(ratios): ms for ratios, ms in state['measured_ms']}
+        records, measured, self.loaded_from = state
+        for record in records:
+            self.add(record)
+        self.measured_ms = measured
+        self.loaded = len(self.all)
 
-    def _read(self) -> dict[str, Any] | None:
-        if not self.path.is_file():
-            return None
-        advice = 'choose another work directory, or move this file away to search again'
+    def saved_identity(self) -> dict[str, Any] | None:
+        """What the scores in the file depend on; None where there is no such file."""
         try:
-            state = json.loads(self.path.read_text())
-        except (OSError, ValueError) as error:
+            return self._read()['identity']
+        except (BadInputError, FileNotFoundError, ValueError):
+            return None
+
+    def _take_up(self) -> tuple[Any, list[str]]:
+        try:
+            state = self._read()
+        except FileNotFoundError:
+            left = self._set_results_aside('earlier')  # of a search whose state is gone
+            return None, [f'Results without a state.json are set aside: {left}.'] if left else []
+        except ValueError as error:
+            kept = set_aside(self.path, 'unreadable')
+            self._set_results_aside('unreadable')
+            return None, [
+                f'{self.path} is no state of a search ({error}): it is now {kept.name}, and the '
+                'search starts anew.'
+            ]
+        parts = differing(state['identity'], self.identity)
+        if parts:
+            kept = set_aside(self.path, 'earlier')
+            self._set_results_aside('earlier')
+            return None, [
+                f'{self.path} is of a search with another {", ".join(parts)}: it is now '
+                f'{kept.name}, and the search starts anew.'
+            ]
+        records, measured = state['records'], state['measured_ms']
+        since = time.strftime('%Y-%m-%d %H:%M', time.localtime(self.path.stat().st_mtime))
+        loaded_from = f'{self.path.name} of {since}'
+        return (records, measured, loaded_from), [
+            f'{len(records)} scores of {loaded_from} still stand: what they depend on is the same.'
+        ]
+
+    def _read(self) -> dict[str, Any]:
+        """Reads and checks the whole file.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is damaged, edited, or of another version.
+            BadInputError: It cannot be opened.
+        """
+        try:
+            content = self.path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
             raise BadInputError(
-                f'{str(self.path)!r} cannot be read ({error}); {advice}.'
+                f'{str(self.path)!r} cannot be read ({error.strerror}); see to its rights and its '
+                'disk, or choose another work directory.'
             ) from error
-        if not isinstance(state, dict) or state.get('format') != FORMAT:
-            raise BadInputError(f'{str(self.path)!r} is not the state of a search; {advice}.')
-        saved = state['fingerprint']
-        for name, value in self.fingerprint.items():
-            if saved.get(name) != value:
-                raise BadInputError(
-                    f'{str(self.path)!r} is the state of a search with another {name} '
-                    f'({saved.get(name)} instead of {value}); {advice}.'
-                )
-        return state
+        try:
+            state = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ValueError('it is truncated or not JSON') from error
+        if not isinstance(state, dict) or not isinstance(state.get('format'), str):
+            raise ValueError('it has no format')
+        if state['format'] != FORMAT:
+            raise ValueError(f'its format is {state["format"][:80]!r}, not {FORMAT!r}')
+        if state.pop('checksum', None) != _checksum(state):
+            raise ValueError('it was edited or damaged: its checksum differs')
+        try:
+            records = [Record.from_json(values) for values in state['records']]
+            measured = {_candidate(ratios): float(ms) for ratios, ms in state['measured_ms']}
+            identity = dict(state['identity'])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'it holds something else: {error}') from error
+        return dict(records=records, measured_ms=measured, identity=identity)
+
+    def _set_results_aside(self, mark: str) -> str:
+        kept = [
+            set_aside(path, mark).name
+            for pattern in RESULTS
+            for path in sorted(self.path.parent.glob(pattern))
+        ]
+        return ', '.join(kept)
 
     def find(self, ratios: Candidate, num_images: int) -> Record | None:
         """The evaluation of a candidate on so many images, if it was made."""
@@ -92,25 +195,41 @@ class Records:
 
     def add(self, record: Record) -> None:
         """Keeps one evaluation."""
-        self._keep(record)
-
-    def save(self) -> None:
-        """Writes the file, on rank 0."""
-        if not is_main_process():
-            return
-        state = dict(
-            format=FORMAT,
-            fingerprint=self.fingerprint,
-            records=[vars(record) for record in self.all],
-            measured_ms=list(self.measured_ms.items()),
-        )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.path, json.dumps(state))
-
-    def _keep(self, record: Record) -> None:
         self.all.append(record)
         self._by_key[record.ratios, record.num_images] = record
 
+    def save(self) -> None:
+        """Writes the file, on rank 0, and tells the others if that fails.
 
-def _candidate(ratios: list[list[float]]) -> Candidate:
+        Raises:
+            BadInputError: It cannot be written.
+        """
+        on_main_process(self._write)
+
+    def _write(self) -> None:
+        state = dict(
+            format=FORMAT,
+            identity=self.identity,
+            records=[record.to_json() for record in self.all],
+            measured_ms=list(self.measured_ms.items()),
+        )
+        state = json.loads(json.dumps(state))
+        state['checksum'] = _checksum(state)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path, json.dumps(state, allow_nan=False))
+
+
+def _checksum(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _candidate(ratios: Any) -> Candidate:
+    if not isinstance(ratios, list) or not all(
+        isinstance(stage, list) and all(_is_real(ratio) for ratio in stage) for stage in ratios
+    ):
+        raise ValueError('ratios that are no lists of numbers')
     return tuple(tuple(stage) for stage in ratios)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class SearchReport:
         described: dict[str, Any] = dict(
             pruning_ratios=record.ratios,
             metric=self.settings.metric,
-            score=record.score,
+            score=record.score if math.isfinite(record.score) else None,
             num_images=record.num_images,
             gmacs=costs.cost(record.ratios, 'gmacs'),
             macs=costs.cost(record.ratios, 'macs'),
@@ -73,7 +74,8 @@ class SearchReport:
         write_atomically(self.folder / 'history.csv', self._history())
         for index, record in winners.items():
             budget = self.settings.budgets[index]
-            content = json.dumps({**self.describe(record), 'budget': str(budget)}, indent=1)
+            described = {**self.describe(record), 'budget': str(budget)}
+            content = json.dumps(described, indent=1, allow_nan=False)
             if len(self.settings.budgets) > 1:
                 write_atomically(self.folder / f'best_{budget.slug}.json', content)
             if index == 0:
@@ -86,7 +88,8 @@ class SearchReport:
         return [searched[i] for i in pareto_front(self._points(searched))]
 
     def _searched(self) -> list[Record]:
-        return [record for record in self.records.all if record.role != 'final']
+        scored = [record for record in self.records.all if math.isfinite(record.score)]
+        return [record for record in scored if record.role != 'final']
 
     def _points(self, records: list[Record]) -> list[tuple[float, float]]:
         unit = self.settings.budgets[0].unit
@@ -107,6 +110,7 @@ class SearchReport:
             )
             row['pruning_ratios'] = json.dumps(record.ratios)
             row.setdefault('measured_latency', '')
+            row['failure'] = record.failure
             if writer is None:
                 writer = csv.DictWriter(text, list(row))
                 writer.writeheader()
@@ -133,9 +137,10 @@ class SearchReport:
             if points:
                 axes.scatter(*zip(*points, strict=True), label=label, zorder=2, **styles[role])
         front = self._points(self.front())
-        axes.plot(*zip(*front, strict=True), '-', color='tab:blue', label='front', zorder=1)
+        if front:
+            axes.plot(*zip(*front, strict=True), '-', color='tab:blue', label='front', zorder=1)
         # At its place among the candidates: its score on the search's images.
-        images = searched[0].num_images
+        images = self.records.all[0].num_images
         best = [self.records.find(record.ratios, images) for record in winners.values()]
         points = self._points([record for record in best if record is not None])
         if points:

@@ -1,14 +1,16 @@
 """Scores ratio settings on validation images, and leaves no trace in the run around it."""
 
 import logging
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.evaluator.metric import _to_cpu
 from mmengine.logging import MMLogger
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from sparse_mm.engine.hosts import host_of, may_give, needs_whole_set, precise_metric
 from sparse_mm.engine.inspection import find_backbone, metric_configs
+from sparse_mm.engine.search.identity import identity_of
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate
 
@@ -82,7 +85,7 @@ class CandidateScorer:
                 )
             if whole:
                 return
-        found = self._metrics(None, self.num_images(2))
+        found = self._metrics(None, self._new_loader(self.num_images(2), num_workers=0))
         if self.metric not in found:
             raise BadInputError(
                 f'The search asks for the metric {self.metric!r}; the evaluator gives '
@@ -94,7 +97,7 @@ class CandidateScorer:
         total = len(self.loader.dataset)  # type: ignore[arg-type]
         return total if wanted is None else min(wanted, total)
 
-    def score(self, candidate: Candidate, num_images: int) -> float:
+    def score(self, candidate: Candidate, num_images: int) -> tuple[float, str]:
         """Scores one candidate.
 
         Args:
@@ -102,19 +105,50 @@ class CandidateScorer:
             num_images: On how many images, always the same ones for a number.
 
         Returns:
-            The metric as the evaluator computes it, not rounded; its negative if less is better.
-        """
-        value = float(self._metrics(candidate, num_images)[self.metric])
-        # A class without any pixel or box in the subset can make a mean undefined.
-        return self.sign * value if np.isfinite(value) else -np.inf
+            The metric as the evaluator computes it, not rounded, its negative if less is better;
+            and an empty string. Where there is none, minus infinity and why: a class without any
+            pixel or box in the subset can make a mean undefined, memory can run out.
 
-    def _metrics(self, candidate: Candidate | None, num_images: int) -> dict[str, float]:
+        Raises:
+            BadInputError: A validation image cannot be read.
+        """
+        try:
+            found = self._metrics(candidate, self._loader(num_images))
+        except Exception as error:
+            self.close()  # a loader that was left in the middle has the rest still waiting
+            if not _is_memory(error):
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return -math.inf, 'out of memory'
+        if self.metric not in found:
+            return -math.inf, f'the evaluator gave no {self.metric}'
+        value = float(found[self.metric])
+        if not math.isfinite(value):
+            return -math.inf, f'{self.metric} is {value}'
+        return self.sign * value, ''
+
+    def identity(self, cfg: Config, numbers: Iterable[int]) -> dict[str, Any]:
+        """What the scores on so many images depend on, see :mod:`.identity`."""
+        indices = {index for number in numbers for index in self._indices(number)}
+        dataset = self.loader.dataset
+        with undisturbed(self.model):
+            set_random_seed(self.seed)
+            return identity_of(self.model, cfg, dataset, indices, self.evaluator.metrics)
+
+    def close(self) -> None:
+        """Ends the loaders' processes."""
+        self.loaders.clear()
+
+    def _metrics(self, candidate: Candidate | None, loader: DataLoader) -> dict[str, float]:
+        for metric in self.evaluator.metrics:
+            metric.results.clear()  # of a candidate that failed
         with undisturbed(self.model), torch.no_grad(), _quiet():
             set_random_seed(self.seed)
             if candidate is not None:
                 self.backbone.override_ratios(candidate)
             self.model.eval()
-            for batch in self._loader(num_images):
+            for batch in self._batches(loader):
                 with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
                     samples = self.model.val_step(batch)
                 self.evaluator.process(data_samples=samples, data_batch=batch)
@@ -127,22 +161,68 @@ class CandidateScorer:
                 found.update({prefix + name: value for name, value in values.items()})
         return found
 
+    def _batches(self, loader: DataLoader) -> Iterator[Any]:
+        batches = iter(loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                if _is_memory(error):
+                    raise
+                raise self._unreadable(loader, error) from error
+            yield batch
+
+    def _unreadable(self, loader: DataLoader, error: Exception) -> BadInputError:
+        """Finds the image that a loader failed at, and says so."""
+        dataset: Any = loader.dataset
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        for index in loader.sampler:
+            try:
+                dataset[index]
+            except Exception as own:
+                reason = (str(own).strip().splitlines() or [type(own).__name__])[0]
+                info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+                named = info.get('img_path') or f'number {index}'
+                return BadInputError(
+                    f'The validation image {named!r} cannot be read ({reason}); mend or replace '
+                    'it, then go on: the scores so far are kept.'
+                )
+        return BadInputError(
+            f'The validation images cannot be read ({reason}); the scores so far are kept.'
+        )
+
     def _loader(self, num_images: int) -> DataLoader:
         if num_images not in self.loaders:
-            loader = self.loader
-            indices = list(range(len(loader.dataset)))  # type: ignore[arg-type]
-            random.Random(f'images {self.seed}').shuffle(indices)
-            self.loaders[num_images] = DataLoader(
-                loader.dataset,
-                batch_size=loader.batch_size or 1,
-                sampler=sorted(indices[:num_images]),
-                num_workers=loader.num_workers,
-                collate_fn=loader.collate_fn,
-                pin_memory=loader.pin_memory,
-                persistent_workers=loader.num_workers > 0,
-                worker_init_fn=loader.worker_init_fn,
-            )
+            self.loaders[num_images] = self._new_loader(num_images, self.loader.num_workers)
         return self.loaders[num_images]
+
+    def _new_loader(self, num_images: int, num_workers: int) -> DataLoader:
+        loader = self.loader
+        return DataLoader(
+            loader.dataset,
+            batch_size=loader.batch_size or 1,
+            sampler=self._indices(num_images),
+            num_workers=num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            persistent_workers=num_workers > 0,  # between candidates; close() ends them
+            worker_init_fn=loader.worker_init_fn,
+        )
+
+    def _indices(self, num_images: int) -> list[int]:
+        indices = list(range(self.num_images(None)))
+        random.Random(f'images {self.seed}').shuffle(indices)
+        return sorted(indices[:num_images])
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on the device or on the host."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    told = ('out of memory', 'not enough memory', "can't allocate memory", 'Cannot allocate memory')
+    return isinstance(error, (RuntimeError, OSError)) and any(text in str(error) for text in told)
 
 
 @contextmanager

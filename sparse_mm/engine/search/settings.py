@@ -173,8 +173,8 @@ class SearchSettings:
         units = {budget.unit for budget in self.budgets}
         return self.latency_table is not None or bool(units & {'latency', 'ms'})
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a search to go on from a saved state."""
+    def identity(self) -> dict[str, Any]:
+        """What of the settings must be the same for a search to go on from a saved state."""
         named = {item.name: getattr(self, item.name) for item in fields(self)}
         del named['latency_seconds'], named['latency_table']
         named['budgets'] = [str(budget) for budget in self.budgets]

@@ -1,35 +1,32 @@
 """The search for ratios as a whole: costs, scores, evolution, files; on one process or several."""
 
-from collections.abc import Sequence
-from hashlib import sha256
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.runner import Runner
 
-from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
     backbone_shape,
-    device_of,
     find_backbone,
     usual_image_size,
     val_images_have_size,
 )
-from sparse_mm.engine.ranks import on_main_process
 from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
+from sparse_mm.engine.search.tables import digest_of_table, table_for
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.executors import marked_pass
 from sparse_mm.progress import progress_bar
+from sparse_mm.ranks import on_every_process, on_main_process
 from sparse_mm.search.budget import Budget
-from sparse_mm.search.cost import CostModel, LatencyTable
-from sparse_mm.search.estimate import NOISY
+from sparse_mm.search.cost import CostModel
 from sparse_mm.search.evolution import Evolution
 from sparse_mm.search.space import Candidate, RatioSpace
-from sparse_mm.search.timing import measure_table, measure_whole
+from sparse_mm.search.timing import measure_whole
 
 FOLDER = 'sparsity_search'
 
@@ -44,16 +41,9 @@ class SparsitySearch:
         runner: Its model is searched, with its validation set and metrics.
         settings: What to search for.
         folder: Where state and results go.
-        identity: What else a saved state must agree in, to be gone on with.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        settings: SearchSettings,
-        folder: Path,
-        identity: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, runner: Runner, settings: SearchSettings, folder: Path) -> None:
         self.runner = runner
         self.settings = settings
         self.folder = folder
@@ -65,14 +55,6 @@ class SparsitySearch:
             # Equal numbers of windows give equal scores, at equal costs.
             self.space = self.space.distinct([stage.num_windows for stage in self.shape.stages])
         self.dense = self.space.dense
-        fingerprint = dict(
-            settings.fingerprint(),
-            image_size=image_size,
-            channels=[stage.channels for stage in self.shape.stages],
-            depths=self.backbone.depths,
-            **(identity or {}),
-        )
-        self.records = Records(folder / 'state.json', fingerprint)
         self.feasible = 1.0  # share of the candidates drawn last that were within the budget
         self.bar = progress_bar('', quiet=True)
 
@@ -80,8 +62,8 @@ class SparsitySearch:
         """Checks everything that can be checked, and measures latencies if they are asked for.
 
         Raises:
-            BadInputError: The budget cannot be met, the metric does not exist, a table or a saved
-                state belongs to something else.
+            BadInputError: The budget cannot be met, the metric does not exist, the deployment's
+                table belongs to something else.
         """
         settings = self.settings
         CostModel(self.shape, self.space)  # refuses before anything is measured
@@ -89,24 +71,70 @@ class SparsitySearch:
             self.runner, settings.metric, settings.rule, settings.evolution.seed
         )
         self.scorer.check(settings.num_images)
-        table = self._table() if settings.asks_for_latency else None
+        table = None
+        if settings.asks_for_latency:
+            path = self.folder / 'latency_table.json'
+            table = table_for(path, self.backbone, self.shape, self.space, settings, self._say)
         self.costs = CostModel(self.shape, self.space, table)
-        if table is not None:
-            digest = sha256(table.to_json().encode()).hexdigest()
-            self.records.fingerprint['latency_table'] = digest
         for budget in settings.budgets:
             self.costs.check_reachable(budget, self.space)
             # Draws the first generation: refuses ranges that no candidate falls into.
             self._evolution(budget).ask()
-        self.records.load()
-        self.report = SearchReport(self.folder, settings, self.costs, self.records)
 
-    def run(self) -> list[Record]:
-        """Searches, going on from a saved state.
+    def identify(self) -> Records:
+        """The records of a search of the model as it is now: what their scores depend on.
+
+        Raises:
+            BadInputError: The processes have different validation images.
+        """
+        settings, scorer = self.settings, self.scorer
+        numbers = [scorer.num_images(settings.num_images)]
+        if settings.finalists:
+            numbers.append(scorer.num_images(settings.final_images))
+        own = dict(
+            settings.identity(),
+            image_size=self.shape.image_size,
+            channels=[stage.channels for stage in self.shape.stages],
+            depths=self.backbone.depths,
+            latency_table=None if self.costs.table is None else digest_of_table(self.costs.table),
+        )
+        found = on_every_process(lambda: scorer.identity(self.runner.cfg, numbers))
+        for rank, other in enumerate(found):
+            if other['data'] != found[0]['data']:
+                raise BadInputError(
+                    f'Process {rank} has other validation images than process 0; copy the data set '
+                    'anew to its machine.'
+                )
+        return Records(self.folder / 'state.json', {**own, **found[0]}, self._say)
+
+    def run(
+        self, records: Records | None = None, begun: Callable[[], None] | None = None
+    ) -> list[Record]:
+        """Searches, going on from a saved state whose scores still stand.
+
+        Args:
+            records: What :meth:`identify` gave; None identifies the model now.
+            begun: Called where the search begins anew, when its state is on the disk.
 
         Returns:
             The winner of each budget.
+
+        Raises:
+            BadInputError: The model gives no score, whatever the ratios.
         """
+        self.records = records or self.identify()
+        self.records.load()
+        self.report = SearchReport(self.folder, self.settings, self.costs, self.records)
+        if not self.records.all:
+            self.records.save()  # says from here on what the search began with
+            if begun is not None:
+                begun()
+        try:
+            return self._run()
+        finally:
+            self.scorer.close()
+
+    def _run(self) -> list[Record]:
         budgets = self.settings.budgets
         images = self.scorer.num_images(self.settings.num_images)
         total = len(budgets) * (self.settings.evolution.evaluations + 1) + 1
@@ -152,8 +180,10 @@ class SparsitySearch:
             scores = self._score(candidates, images, 'population', index, evolution.generation)
             for candidate, score in zip(candidates, scores, strict=True):
                 evolution.tell(candidate, score)
+            self._check_finite(images)
             best = evolution.best()[0]
-            self._write({index: self._best([best], images)})
+            if math.isfinite(evolution.scores[best]):
+                self._write({index: self._best([best], images)})
 
     def _uniform(self, budget: Budget) -> list[Candidate]:
         """The least pruned uniform setting within a budget."""
@@ -166,7 +196,11 @@ class SparsitySearch:
 
     def _finalists(self, budget: Budget, images: int) -> list[Candidate]:
         """The best of all within a budget that were scored, for whichever budget."""
-        scored = [record for record in self.records.all if record.num_images == images]
+        scored = [
+            record
+            for record in self.records.all
+            if record.num_images == images and math.isfinite(record.score)
+        ]
         inside = [
             record
             for record in scored
@@ -178,7 +212,24 @@ class SparsitySearch:
 
     def _best(self, candidates: Sequence[Candidate], images: int) -> Record:
         found = [self.records.find(candidate, images) for candidate in candidates]
-        return max((r for r in found if r is not None), key=lambda record: record.score)
+        scored = [r for r in found if r is not None and math.isfinite(r.score)]
+        if not scored:
+            raise self._no_score()
+        return max(scored, key=lambda record: record.score)
+
+    def _check_finite(self, images: int) -> None:
+        """Ends a search in which nothing has a score after its first generation."""
+        found = [record for record in self.records.all if record.num_images == images]
+        if not any(math.isfinite(record.score) for record in found):
+            raise self._no_score()
+
+    def _no_score(self) -> BadInputError:
+        reasons = ', '.join(sorted({r.failure for r in self.records.all if r.failure})[:3])
+        return BadInputError(
+            f'There is no winner: none of the {len(self.records.all)} settings that were scored '
+            f'has a finite {self.settings.metric} ({reasons}); look at the losses of the training, '
+            'and search from a checkpoint before they diverged.'
+        )
 
     def _score(
         self,
@@ -195,24 +246,34 @@ class SparsitySearch:
         for start in range(0, len(waiting), world):
             together = waiting[start : start + world]
             own = together[get_rank()] if get_rank() < len(together) else None
-            score = self.scorer.score(own, images) if own is not None else None
-            for candidate, value in zip(together, all_gather_object(score), strict=False):
-                self._keep(Record(candidate, images, value, role, budget, generation))
+            # A process that fails ends all of them, with its message.
+            scores = on_every_process(lambda: self._score_one(own, images))  # noqa: B023, at once
+            for candidate, (value, failure) in zip(together, scores, strict=False):
+                record = Record(candidate, images, value, role, budget, generation, failure)
+                self._keep(record)
+                if failure:
+                    self._say(f'{list(candidate)} has no score: {failure}.')
             self.records.save()
         found = [self.records.find(candidate, images) for candidate in candidates]
         return [record.score for record in found if record is not None]
 
+    def _score_one(self, candidate: Candidate | None, images: int) -> tuple[float, str]:
+        return (0.0, '') if candidate is None else self.scorer.score(candidate, images)
+
+    def _say(self, sentence: str) -> None:
+        self.runner.logger.info(sentence)
+
     def _keep(self, record: Record) -> None:
         self.records.add(record)
-        values = {
-            'search/score': record.score,
-            'search/gmacs': self.costs.macs(record.ratios) / 1e9,
-        }
+        values = {'search/gmacs': self.costs.macs(record.ratios) / 1e9}
+        if math.isfinite(record.score):
+            values['search/score'] = record.score
         if self.costs.table is not None:
             values['search/latency'] = self.costs.cost(record.ratios, 'latency')
         if record.role == 'population':
             group = [r.score for r in self.records.all if r.budget == record.budget]
-            values['search/best'] = max(group)
+            if math.isfinite(max(group)):
+                values['search/best'] = max(group)
             feasible = f'{self.feasible:.0%}'
             self.bar.set_postfix(best=f'{max(group):.4f}', feasible=feasible, refresh=False)
         if is_main_process():
@@ -224,50 +285,6 @@ class SparsitySearch:
 
     def _bar(self, total: int) -> Any:
         return progress_bar('Searching ratios', total=total, quiet=not is_main_process())
-
-    def _table(self) -> LatencyTable:
-        """Reads the deployment's table, or this run's own, which is measured once."""
-        if self.settings.latency_table is not None:
-            return LatencyTable.read(self.settings.latency_table)
-        path = self.folder / 'latency_table.json'
-        on_main_process(lambda: None if path.is_file() else self._measure_table(path))
-        table = LatencyTable.read(path)
-        if table.conditions['dtype'] != self.settings.dtype:
-            raise BadInputError(
-                f'{str(path)!r} was measured in {table.conditions["dtype"]}, the search asks for '
-                f'{self.settings.dtype}; choose another work directory, or delete the file.'
-            )
-        return table
-
-    def _measure_table(self, path: Path) -> None:
-        settings = self.settings
-        with progress_bar('Measuring latencies') as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            for _ in range(2):
-                table = measure_table(
-                    self.backbone,
-                    self.shape,
-                    self.space,
-                    marked_pass,
-                    settings.dtype,
-                    settings.latency_seconds,
-                    progress=progress,
-                )
-                spread = table.conditions['spread']
-                if spread is not None and spread <= NOISY:
-                    break
-            else:
-                raise BadInputError(
-                    'The latencies cannot be measured while this machine does so much else: '
-                    f'repeated, they differ by {spread:.0%}; stop other programs, measure longer '
-                    '(latency_seconds), give a latency_table, or set a budget in macs.'
-                )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, table.to_json())
 
     def _measure(self, candidates: Sequence[Candidate]) -> None:
         """Measures finalists whole, beside dense; not where another machine's table decides."""
@@ -282,29 +299,3 @@ class SparsitySearch:
         times = on_main_process(measure)
         self.records.measured_ms = dict(zip(wanted, times, strict=True))
         self.records.save()
-
-
-def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
-    """What was found, in a few lines."""
-    dense = search.records.find(search.dense, winners[0].num_images)
-    lines = []
-    if dense is not None:
-        lines.append(f'dense: {search.settings.metric} {dense.score:.4f}')
-    for budget, record in zip(search.settings.budgets, winners, strict=True):
-        described = search.report.describe(record)
-        costs = f'{described["macs"]:.3f} of the MACs'
-        if 'latency' in described:
-            costs += f', {described["latency"]:.3f} of the latency'
-        if 'measured_latency' in described:
-            costs += f' (measured whole: {described["measured_latency"]:.3f})'
-        ratios = [list(stage) for stage in record.ratios]
-        lines.append(f'{budget}: {search.settings.metric} {record.score:.4f}, {costs}, {ratios}')
-        if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
-            lines.append(
-                'measured whole, this winner is more than 10 % slower than the sum of its parts: '
-                'measure longer (latency_seconds), on a quieter machine'
-            )
-    device = device_of(search.backbone)
-    lines.append(f'costs of {search.report.describe(winners[0])["costs_of"]} on {device}')
-    lines.append(f'results: {search.folder}/best.json, history.csv, pareto.png')
-    return lines

@@ -1,0 +1,38 @@
+"""What a search found, in a few lines."""
+
+import math
+
+from sparse_mm.engine.inspection import device_of
+from sparse_mm.engine.search.records import Record
+from sparse_mm.engine.search.sparsity_search import SparsitySearch
+
+
+def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
+    """What was found, in a few lines."""
+    dense = search.records.find(search.dense, winners[0].num_images)
+    lines = []
+    records = search.records
+    if records.loaded:
+        lines.append(
+            f'{records.loaded} of {len(records.all)} scores taken from {records.loaded_from}'
+        )
+    if dense is not None and math.isfinite(dense.score):
+        lines.append(f'dense: {search.settings.metric} {dense.score:.4f}')
+    for budget, record in zip(search.settings.budgets, winners, strict=True):
+        described = search.report.describe(record)
+        costs = f'{described["macs"]:.3f} of the MACs'
+        if 'latency' in described:
+            costs += f', {described["latency"]:.3f} of the latency'
+        if 'measured_latency' in described:
+            costs += f' (measured whole: {described["measured_latency"]:.3f})'
+        ratios = [list(stage) for stage in record.ratios]
+        lines.append(f'{budget}: {search.settings.metric} {record.score:.4f}, {costs}, {ratios}')
+        if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
+            lines.append(
+                'measured whole, this winner is more than 10 % slower than the sum of its parts: '
+                'measure longer (latency_seconds), on a quieter machine'
+            )
+    device = device_of(search.backbone)
+    lines.append(f'costs of {search.report.describe(winners[0])["costs_of"]} on {device}')
+    lines.append(f'results: {search.folder}/best.json, history.csv, pareto.png')
+    return lines

@@ -1,0 +1,38 @@
+"""Leaving in order when a scheduler asks: SIGTERM, then some seconds of grace, then a kill."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGTERM_EXIT = 128 + signal.SIGTERM
+
+
+class StoppedError(SystemExit):
+    """The run was asked to end. Not an ``Exception``: nothing on the way takes it for a failure."""
+
+    def __init__(self) -> None:
+        super().__init__(SIGTERM_EXIT)
+
+
+@contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """Turns SIGTERM into :class:`StoppedError` where the program is.
+
+    So loaders end, files that are being written are dropped, and the exchange with other processes
+    is closed; a second SIGTERM ends the process at once.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise StoppedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: whoever runs that sees to signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
