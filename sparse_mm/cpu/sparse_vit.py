@@ -23,6 +23,7 @@ from sparse_mm.cpu.parts import (
     real_tokens,
     split_windows,
 )
+from sparse_mm.models.backbones.mmpretrain_swin import MMPretrainSparseViT
 from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
 from sparse_mm.models.backbones.sparse_vit import SparseViT
 from sparse_mm.models.executors import Mark, ignore
@@ -38,7 +39,15 @@ MERGING_BYTES = 6 * 2**20
 
 KNOWN: frozenset[type] = frozenset(
     {
-        *(SparseViT, SparseStage, SparseBlock, WindowMSA, FeedForward, PatchMerging),
+        *(
+            SparseViT,
+            MMPretrainSparseViT,
+            SparseStage,
+            SparseBlock,
+            WindowMSA,
+            FeedForward,
+            PatchMerging,
+        ),
         *(PatchEmbed, AdaptivePadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential),
         *(nn.Identity, nn.Conv2d, nn.Linear, nn.LayerNorm, nn.Dropout, nn.GELU, nn.ReLU),
     }
@@ -50,7 +59,11 @@ class SparseViTOnCPU:
 
     def takes(self, model: nn.Module, images: Tensor) -> bool:
         """Whether the pass is one of inference, by a model as it was built, in fp32 or bf16."""
-        return type(model) is SparseViT and may_take(model, images, KNOWN) and _is_laid_out(model)
+        return (
+            type(model) in (SparseViT, MMPretrainSparseViT)
+            and may_take(model, images, KNOWN)
+            and _is_laid_out(model)
+        )
 
     def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
@@ -59,7 +72,9 @@ class SparseViTOnCPU:
         for i, (stage, ratios) in enumerate(
             zip(model.stages, model.ratios_in_force(), strict=True)
         ):
-            windows = WindowsInParts(hw_shape, stage.window_size, batch, x.device)
+            windows = WindowsInParts(
+                hw_shape, stage.window_size, batch, x.device, stage.shifts(hw_shape)
+            )
             rows = windows.to_rows(x)  # (B * L [+ 1], C), ours: nobody else has seen it
             mark(('stem',))
             for j, (block, ratio) in enumerate(zip(stage.blocks, ratios, strict=True)):
@@ -84,13 +99,16 @@ def _is_laid_out(model: Any) -> bool:
     A layer may have been exchanged for another of a known type, or have got a companion.
     """
     projection = model.patch_embed.projection
+    side = projection.stride[0]
     patches_apart = (
         type(projection) is nn.Conv2d
-        and projection.kernel_size == projection.stride
+        and projection.kernel_size == projection.stride == (side, side)
         and projection.padding == (0, 0)
         and projection.dilation == (1, 1)
     )
-    return patches_apart and all(
+    if model.out_after_downsample or not patches_apart:
+        return False
+    return all(
         _is_usual_merging(stage.downsample) and all(map(_is_usual_block, stage.blocks))
         for stage in model.stages
     )

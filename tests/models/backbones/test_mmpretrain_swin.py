@@ -67,6 +67,32 @@ def test_dense_equals_mmpretrains(theirs, ours, arch, settings, size):
                 assert relative_error(a, b) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ('settings', 'taken'),
+    [
+        (dict(), True),
+        (dict(pad_small_map=True, norm_cfg=None), True),
+        (dict(use_abs_pos_embed=True, interpolate_mode='bilinear'), True),
+        (dict(out_after_downsample=True, out_indices=(0,)), False),
+        (dict(patch_cfg=dict(kernel_size=7, padding=3)), False),
+        (dict(stage_cfgs=dict(downsample_cfg=dict(bias=True))), False),
+    ],
+)
+@pytest.mark.parametrize('ratios', [0, [0.5, 0.3]])
+def test_the_cpus_door_takes_what_it_computes_alike(settings, taken, ratios):
+    settings = dict(arch=ARCH, img_size=64, out_indices=(1,)) | settings
+    model = randomize(SparseViT(**settings, pruning_ratios=ratios)).eval()
+    for size in ((56, 56), (70, 90)):
+        image = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            assert cpu.takes(model, image) == taken
+            found = model(image)
+            with cpu.disabled():
+                expected = model(image)
+        for a, b in zip(found, expected, strict=True):
+            assert relative_error(a, b) < 1e-5
+
+
 @pytest.mark.parametrize(('ours', 'arch'), [(SparseViT, ARCH), (SparseViTV2, ARCH_V2)])
 def test_every_parameter_is_used_when_pruned(ours, arch):
     model = ours(arch=arch, img_size=64, out_indices=(1,), window_size=4, pruning_ratios=0.5)
