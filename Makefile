@@ -1,6 +1,5 @@
 # make demo   set up, then train, sparsify and test on generated scenes (about fourteen minutes on two cores)
 # make test   set up, then the test suite, in two processes
-# make faults   set up, then kill a toy run at 20 moments, in one process and in two, and resume it (an hour)
 # make lint   set up, then ruff and mypy
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
 # make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite
@@ -10,7 +9,7 @@ MMCV ?=
 VENV := .venv
 DEMO := work_dirs/demo
 
-.PHONY: demo test faults lint setup wheels
+.PHONY: demo test lint setup wheels
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)"
@@ -20,9 +19,6 @@ demo: setup
 
 test: setup
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
-
-faults: setup
-	FAULTS=20 $(VENV)/bin/python -m pytest tests/faults $(PYTEST_ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .
