@@ -35,7 +35,9 @@ custom_hooks = [dict(type='EMAHook')]
 
 MMSEG = """
 _base_ = 'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py'
-test = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+scale = dict(type='Resize', scale=(96, 64), keep_ratio=True)
+load = [dict(type='LoadImageFromFile'), scale, dict(type='LoadAnnotations')]
+test = [*load, dict(type='PackSegInputs')]
 own = dict(
     _delete_=True, type='BaseSegDataset', data_root='pictures', pipeline=test,
     metainfo=dict(classes=('ground', 'thing'), palette=[[0, 0, 0], [255, 0, 0]]),
@@ -59,10 +61,13 @@ own = dict(_delete_=True, type='CustomDataset', data_root='classes', pipeline=pi
 arch = dict(embed_dims=6, depths=[2, 2, 2, 2], num_heads=[3, 6, 12, 24])
 data_preprocessor = dict(num_classes=2)
 model = dict(
-    backbone=dict(arch=arch), head=dict(num_classes=2, in_channels=48), train_cfg=None)
+    backbone=dict(_delete_=True, type='SwinTransformer', arch=arch, img_size=224),
+    head=dict(num_classes=2, in_channels=48), train_cfg=None)
 train_dataloader = dict(batch_size=2, num_workers=0, dataset=own)
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=own)
 test_dataloader = val_dataloader
+param_scheduler = [dict(type='ConstantLR', factor=1.0)]
+val_evaluator = dict(topk=1)
 train_cfg = dict(max_epochs=3)
 """
 
