@@ -46,6 +46,25 @@ def averaged_copies(runner: Runner) -> list[nn.Module]:
     return [hook.ema_model.module for hook in hooks if hasattr(hook, 'ema_model')]
 
 
+def our_backbone(model: nn.Module) -> Any:
+    """Finds the one backbone of this package in a model, wherever it sits.
+
+    Args:
+        model: Any model, in its wrapper or without.
+
+    Raises:
+        BadInputError: There is none, or more than one.
+    """
+    bare: Any = model.module if is_model_wrapper(model) else model
+    found = [module for module in bare.modules() if isinstance(module, BACKBONES)]
+    if len(found) != 1:
+        raise BadInputError(
+            f'The model ({type(bare).__name__}) has {len(found) or "none"} of the backbones '
+            'SparseViT, SparseViTV2, SparseFormer, BootstrappedSparseFormer; exactly one is needed.'
+        )
+    return found[0]
+
+
 def main_backbone(model: nn.Module) -> nn.Module:
     """Finds a model's backbone, of whatever kind; a model without one is its own.
 

@@ -26,12 +26,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, report
 from sparse_mm.engine.command_line import read_config, read_ratios, run
-from sparse_mm.engine.inspection import build_model, input_channels, usual_image_size
+from sparse_mm.engine.inspection import (
+    build_model,
+    input_channels,
+    our_backbone,
+    usual_image_size,
+)
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT, SparseViTV2
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 
-BACKBONES = SparseViT, SparseFormer, BootstrappedSparseFormer, SparseViTV2
 # What a format needs besides torch.
 PACKAGES: dict[str, tuple[str, ...]] = {
     '.onnx': ('onnx', 'onnxscript', 'onnxruntime'),
@@ -120,13 +123,7 @@ def build_backbone(args: argparse.Namespace) -> tuple[Any, tuple[int, int]]:
     cfg = read_config(args.config, args.cfg_options)
     shape = tuple(args.shape or usual_image_size(cfg, 'test'))
     model = build_model(cfg)
-    found = [module for module in model.modules() if isinstance(module, BACKBONES)]
-    if len(found) != 1:
-        raise BadInputError(
-            f'The model ({type(model).__name__}) has {len(found) or "none"} of the backbones '
-            f'{", ".join(kind.__name__ for kind in BACKBONES)}; exactly one can be exported.'
-        )
-    backbone: Any = found[0]
+    backbone = our_backbone(model)
     if args.checkpoint is None:
         backbone.init_cfg = None
         backbone.init_weights()
