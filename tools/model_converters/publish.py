@@ -82,6 +82,16 @@ def without_dense_ratios(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def by_todays_name(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the ratios the one name that they have today."""
+    todays = {
+        name.removesuffix(FORMER_KEY) + KEY: value
+        for name, value in weights.items()
+        if name.endswith(FORMER_KEY)
+    }
+    return {**todays, **{n: value for n, value in weights.items() if not n.endswith(FORMER_KEY)}}
+
+
 def describe_ratios(weights: Mapping[str, Tensor]) -> str:
     """The pruning ratios among the weights, block by block, for people."""
     for name, value in weights.items():
@@ -130,7 +140,7 @@ def main() -> None:
     report(check_work_dir(str(out.parent)))
     checkpoint = read_checkpoint(args.checkpoint)
     weights, which = choose_weights(checkpoint, args.checkpoint, args.raw)
-    weights = without_dense_ratios(weights)
+    weights = without_dense_ratios(by_todays_name(weights))
     if args.dtype:
         weights = {
             name: value.to(DTYPES[args.dtype]) if value.is_floating_point() else value

@@ -15,6 +15,7 @@ from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.start import SearchStart, name_run
 from sparse_mm.engine.search.summary import summarise
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.prunable import FORMER_KEY, KEY
 
 
 @HOOKS.register_module()
@@ -104,6 +105,16 @@ class SparsitySearchHook(Hook):
         runner.logger.info(f'The winner for {self.settings.budgets[0]} is finetuned from here on.')
         self.search = None
         self.searched_at = runner.iter
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Writes the winner's ratios by their former name, too, for one release.
+
+        Release 0.1 reads sparse checkpoints by it; it knew no name where the model is dense.
+        """
+        weights = checkpoint['state_dict']
+        for name in [name for name in weights if name.endswith(f'.{KEY}')]:
+            if weights[name][:, 0].any():
+                weights[name.removesuffix(KEY) + FORMER_KEY] = weights[name]
 
     def after_train(self, runner: Runner) -> None:
         """Says what the run came to: which file to use, or that it ended too early."""
