@@ -56,7 +56,7 @@ def test_macs_are_what_runs(options, size, batch):
         assert costs.macs(candidate) == counter.get_total_flops() // 2
 
 
-def test_the_talks_middle_setting():
+def test_the_papers_middle_setting():
     backbone = SparseViT()
     space = RatioSpace.build(backbone.depths)
     costs = CostModel(backbone_shape(backbone, (672, 672), 4), space)

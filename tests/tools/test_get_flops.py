@@ -47,7 +47,7 @@ def by_hand(shape, batch, channels=96, ratios=None, depths=(2, 2, 6, 2), window=
 
 
 @pytest.mark.parametrize(
-    ('config', 'arguments', 'talk'),
+    ('config', 'arguments', 'paper'),
     [
         ('_r576', (), 149.5),
         ('_r544', (), 119.8),
@@ -63,12 +63,12 @@ def by_hand(shape, batch, channels=96, ratios=None, depths=(2, 2, 6, 2), window=
         ('', ('--shape', 192, 528, '--batch', 6), 67.1),
     ],
 )
-def test_the_talks_figures(tool_main, capsys, monkeypatch, config, arguments, talk):
+def test_the_papers_figures(tool_main, capsys, monkeypatch, config, arguments, paper):
     path = ROOT / 'configs' / f'sparsevit_maskrcnn_coco{config or "_dense"}.py'
     batch = () if '--batch' in arguments else ('--batch', 4)
     out = count(tool_main, capsys, monkeypatch, path, '--backbone', '--json', *batch, *arguments)
     result = json.loads(out.strip().splitlines()[-1])
-    assert result['macs'] == pytest.approx(talk * 1e9, rel=0.005)
+    assert result['macs'] == pytest.approx(paper * 1e9, rel=0.005)
     channels = {'_w09': 84, '_w08': 72, '_w06': 60}.get(config, 96)
     assert result['macs'] == by_hand(
         result['shape'], result['batch'], channels, result['pruning_ratios']

@@ -61,7 +61,7 @@ def test_targets_decode_to_the_boxes(name):
     assert torch.equal(found.labels_3d.long(), labels[match])
 
 
-ROWS = {  # GMACs of six cameras in the talk's table
+ROWS = {  # GMACs of six cameras in the paper's table
     'bevdet_swint_256x704.py': 140.8,
     'bevdet_swint_224x616.py': 78.5,
     'bevdet_swint_192x528.py': 67.1,
