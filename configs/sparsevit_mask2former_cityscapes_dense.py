@@ -1,4 +1,4 @@
-# Mask2Former with SparseViT-L on Cityscapes, dense: the row "1024x2048" of the paper's nuScenes table, and
+# Mask2Former with SparseViT-L on Cityscapes, dense: the row "1024x2048" of the paper's table, and
 # where sparsity starts from.
 _base_ = './_base_/swin_mask2former_cityscapes.py'
 

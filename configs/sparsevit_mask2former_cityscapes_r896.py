@@ -1,4 +1,4 @@
-# The dense row "896x1792" of the paper's nuScenes table: tested at that size, scored at full size.
+# The dense row "896x1792" of the paper's table: tested at that size, scored at full size.
 _base_ = './sparsevit_mask2former_cityscapes_dense.py'
 
 test_pipeline = _base_.test_pipeline

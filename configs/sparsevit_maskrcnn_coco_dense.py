@@ -1,4 +1,4 @@
-# Mask R-CNN with SparseViT-T on COCO, dense: the row "Swin-T" of the paper's nuScenes table, and where
+# Mask R-CNN with SparseViT-T on COCO, dense: the row "Swin-T" of the paper's table, and where
 # sparsity starts from.
 _base_ = './_base_/swin_maskrcnn_coco.py'
 

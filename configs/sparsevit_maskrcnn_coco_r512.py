@@ -1,4 +1,4 @@
-# The dense row "Swin-T (R512)" of the paper's nuScenes table: tested at 512x512.
+# The dense row "Swin-T (R512)" of the paper's table: tested at 512x512.
 _base_ = './sparsevit_maskrcnn_coco_dense.py'
 
 test_size = 512

@@ -1,4 +1,4 @@
-# The dense row "Swin-T (R544)" of the paper's nuScenes table: tested at 544x544.
+# The dense row "Swin-T (R544)" of the paper's table: tested at 544x544.
 _base_ = './sparsevit_maskrcnn_coco_dense.py'
 
 test_size = 544

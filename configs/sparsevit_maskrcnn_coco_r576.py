@@ -1,4 +1,4 @@
-# The dense row "Swin-T (R576)" of the paper's nuScenes table: tested at 576x576.
+# The dense row "Swin-T (R576)" of the paper's table: tested at 576x576.
 _base_ = './sparsevit_maskrcnn_coco_dense.py'
 
 test_size = 576

@@ -1,4 +1,4 @@
-# The dense row "Swin-T (W0.6x)" of the paper's nuScenes table: 60 channels, tested at 640x640.
+# The dense row "Swin-T (W0.6x)" of the paper's table: 60 channels, tested at 640x640.
 _base_ = './sparsevit_maskrcnn_coco_w09.py'
 
 width = 60

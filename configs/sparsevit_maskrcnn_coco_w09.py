@@ -1,4 +1,4 @@
-# The dense row "Swin-T (W0.9x)" of the paper's nuScenes table: 84 channels, tested at 640x640.
+# The dense row "Swin-T (W0.9x)" of the paper's table: 84 channels, tested at 640x640.
 # No ImageNet weights of this width are published: it starts from scratch, unless
 # model.backbone.init_cfg names a checkpoint of yours.
 _base_ = './sparsevit_maskrcnn_coco_dense.py'

@@ -1,4 +1,4 @@
-# The dense row "Swin-T (W0.4x)" of the paper's nuScenes table: 36 channels.
+# The dense row "Swin-T (W0.4x)" of the paper's table: 36 channels.
 # No ImageNet weights of this width are published: it starts from scratch, unless
 # model.backbone.init_cfg names a checkpoint of yours.
 _base_ = './bevdet_swint_256x704.py'

@@ -1,4 +1,4 @@
-# The dense row "Swin-T (R192)" of the paper's nuScenes table.
+# The dense row "Swin-T (R192)" of the paper's table.
 _base_ = './bevdet_swint_256x704.py'
 
 image_size = (192, 528)

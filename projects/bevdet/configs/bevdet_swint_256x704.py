@@ -1,4 +1,4 @@
-# BEVDet-Tiny on nuScenes, dense: the row "Swin-T" of the paper's nuScenes table, and where sparsity starts
+# BEVDet-Tiny on nuScenes, dense: the row "Swin-T" of the paper's table, and where sparsity starts
 # from. BEVDet's recipe: 20 epochs of class-balanced sampling, AdamW 2e-4 at batch 64, and an
 # average of the weights, which is what is validated (without it 2-3 points are lost).
 _base_ = [
