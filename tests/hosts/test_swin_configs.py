@@ -20,6 +20,8 @@ from tools.make_sparse import SPARSE, at, find_swin, sparse_backbone
 
 ARCHS = dict(t=(6, 3), s=(18, 3), b=(18, 4), l=(18, 6))  # depth of stage 3, heads of stage 1
 CONFIGS = swin_configs()
+# mmpretrain cannot read these itself: they change a test pipeline that their base does not have.
+UNREADABLE = [f'swinv2-{size}-w12_8xb128_in21k-192px.py' for size in ('base', 'large')]
 SHARD, SHARDS = map(int, os.environ.get('HOSTS_SHARD', '1/1').split('/'))
 
 
@@ -56,6 +58,10 @@ def reduced(swin):
 @pytest.mark.parametrize('name', slow_unless_in_the_subset())
 def test_the_backbone_takes_swins_place(name, tmp_path):
     pytest.importorskip(name.partition('::')[0])
+    if name.rpartition('/')[2] in UNREADABLE:
+        with pytest.raises(KeyError, match='test_pipeline'):
+            get_config(name)
+        return
     cfg = get_config(name)
     if cfg.model.type == 'SimMIM':
         pytest.skip('SimMIM pre-training is refused in a sentence')
