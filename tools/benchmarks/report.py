@@ -12,7 +12,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-PACKAGES = ('torch', 'mmcv', 'mmengine', 'mmdet', 'mmpretrain', 'sparse_mm')
+PACKAGES = ('torch', 'mmcv', 'mmcv-lite', 'mmengine', 'mmdet', 'mmpretrain', 'sparse_mm')
 Summary = dict[str, Any]
 
 
