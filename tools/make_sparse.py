@@ -15,17 +15,23 @@ from mmengine.hub import get_config
 
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.config_file import read_config
-from sparse_mm.engine.hosts import is_kind, metric_of, name_of, needs_whole_set_by_name
+from sparse_mm.engine.hosts import (
+    DEFAULT_ARCH,
+    MMPRETRAIN_ONLY,
+    SPARSE_TWINS,
+    is_kind,
+    metric_of,
+    name_of,
+    needs_whole_set_by_name,
+)
 from sparse_mm.engine.inspection import metric_configs
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.sparse_vit import MMPRETRAIN_ONLY
 from sparse_mm.search.budget import Budget
 
 # Of the training, as in the paper: 12 of 48 epochs.
 ADAPTATION_SHARE = 0.25
 # From a trained dense model on, by the SparseViT paper's settings.
 LEARNING_RATE = 1e-5
-SPARSE = {'SwinTransformer': 'SparseViT', 'SwinTransformerV2': 'SparseViTV2'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -65,7 +71,7 @@ def find_swin(model: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
     """Yields the places of Swin backbones in a model's config."""
     for key, value in model.items():
         if isinstance(value, dict):
-            if is_kind(value.get('type', ''), *SPARSE):
+            if is_kind(value.get('type', ''), *SPARSE_TWINS):
                 yield (*path, key)
             yield from find_swin(value, (*path, key))
 
@@ -86,10 +92,10 @@ def sparse_backbone(swin: dict[str, Any], scope: str, starts_trained: bool) -> d
         starts_trained: Whether the whole model starts from a checkpoint.
     """
     kind = name_of(swin['type'])
-    settings: dict[str, Any] = dict(type=SPARSE[kind])
+    settings: dict[str, Any] = dict(type=SPARSE_TWINS[kind])
     by_mmpretrain = scope == 'mmpretrain' or str(swin['type']).startswith('mmpretrain.')
     if by_mmpretrain and kind == 'SwinTransformer' and not MMPRETRAIN_ONLY & swin.keys():
-        settings['arch'] = 'tiny'  # mmpretrain's default, and what selects its names
+        settings['arch'] = DEFAULT_ARCH  # what selects mmpretrain's names
     if starts_trained:
         settings |= {name: None for name in ('init_cfg', 'pretrained') if swin.get(name)}
     return settings
@@ -150,8 +156,8 @@ def write_config(cfg: Config, base: str, args: argparse.Namespace) -> str:
     places = list(find_swin(cfg.get('model') or {}))
     if len(places) != 1:
         raise BadInputError(
-            f'The config has {len(places) or "no"} Swin backbones ({" or ".join(SPARSE)}); exactly '
-            'one can be made sparse.'
+            f'The config has {len(places) or "no"} Swin backbones ({" or ".join(SPARSE_TWINS)}); '
+            'exactly one can be made sparse.'
         )
     swin = at(cfg.model, places[0])
     scope = str(cfg.get('default_scope') or '')

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from sparse_mm.engine.hosts import scope_of, size_after, size_of_4_to_3_after
+from sparse_mm.engine.hosts import TEXT_PARTS, scope_of, size_after, size_of_4_to_3_after
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
@@ -30,20 +30,11 @@ def find_backbone(model: nn.Module) -> SwinBackbone:
     Raises:
         BadInputError: There is none, or more than one.
     """
-    bare: Any = model.module if is_model_wrapper(model) else model
-    found = [module for module in bare.modules() if isinstance(module, SwinBackbone)]
-    if len(found) != 1:
-        raise BadInputError(
-            f'The model ({type(bare).__name__}) has {len(found) or "no"} SparseViT backbones; the '
-            "search needs exactly one: set model.backbone.type='SparseViT'."
-        )
-    return found[0]
-
-
-def averaged_copies(runner: Runner) -> list[nn.Module]:
-    """The averaged copies of the model that a runner's hooks keep (EMA)."""
-    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
-    return [hook.ema_model.module for hook in hooks if hasattr(hook, 'ema_model')]
+    return _the_one(
+        model,
+        (SwinBackbone,),
+        "SparseViT backbones; the search needs exactly one: set model.backbone.type='SparseViT'.",
+    )
 
 
 def our_backbone(model: nn.Module) -> Any:
@@ -55,14 +46,36 @@ def our_backbone(model: nn.Module) -> Any:
     Raises:
         BadInputError: There is none, or more than one.
     """
-    bare: Any = model.module if is_model_wrapper(model) else model
-    found = [module for module in bare.modules() if isinstance(module, BACKBONES)]
+    return _the_one(
+        model,
+        BACKBONES,
+        'backbones of the kinds SparseViT, SparseViTV2, SparseFormer, BootstrappedSparseFormer; '
+        'exactly one is needed.',
+    )
+
+
+def _the_one(model: nn.Module, kinds: tuple[type, ...], expected: str) -> Any:
+    found = _of_kinds(model, kinds)
     if len(found) != 1:
         raise BadInputError(
-            f'The model ({type(bare).__name__}) has {len(found) or "none"} of the backbones '
-            'SparseViT, SparseViTV2, SparseFormer, BootstrappedSparseFormer; exactly one is needed.'
+            f'The model ({type(bare(model)).__name__}) has {len(found) or "no"} {expected}'
         )
     return found[0]
+
+
+def _of_kinds(model: nn.Module, kinds: tuple[type, ...]) -> list[Any]:
+    return [module for module in bare(model).modules() if isinstance(module, kinds)]
+
+
+def bare(model: nn.Module) -> Any:
+    """A model without the wrapper of distributed training."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def averaged_copies(runner: Runner) -> list[nn.Module]:
+    """The averaged copies of the model that a runner's hooks keep (EMA)."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return [hook.ema_model.module for hook in hooks if hasattr(hook, 'ema_model')]
 
 
 def main_backbone(model: nn.Module) -> nn.Module:
@@ -71,12 +84,11 @@ def main_backbone(model: nn.Module) -> nn.Module:
     Args:
         model: Any model, in its wrapper or without.
     """
-    bare: Any = model.module if is_model_wrapper(model) else model
-    found = [module for module in bare.modules() if isinstance(module, BACKBONES)]
+    found = _of_kinds(model, BACKBONES)
     if len(found) == 1:
         return found[0]
-    named = [module for name, module in bare.named_modules() if _is_backbone(name)]
-    return named[0] if named else bare
+    named = [module for name, module in bare(model).named_modules() if _is_backbone(name)]
+    return named[0] if named else bare(model)
 
 
 def backbone_name(model: nn.Module) -> str:
@@ -126,6 +138,13 @@ def build_backbone(cfg: Config) -> Any:
     return MODELS.build(backbone_config(cfg)).eval()
 
 
+def reads_texts(model: Any) -> bool:
+    """Whether a model's config has a part that reads texts, at any depth."""
+    return isinstance(model, dict) and any(
+        name in TEXT_PARTS or reads_texts(part) for name, part in model.items()
+    )
+
+
 def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
     """Yields the data sets inside wrappers that repeat, balance or join others."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -161,6 +180,8 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
 def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int, int]:
     """Finds the size (H, W) in which the backbone sees most images of a split.
 
+    Where a test slides a window over the images (mmseg), that is the window's.
+
     Args:
         cfg: The run's config.
         split: ``'val'`` or ``'test'``.
@@ -170,16 +191,40 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
     Raises:
         BadInputError: There is no telling: the pipeline neither resizes nor pads to a divisor.
     """
+    window = sliding_window(cfg)
     try:
-        return fixed_image_size(cfg, split)
+        return _within(window, fixed_image_size(cfg, split))
     except BadInputError:
         size = _size_of_4_to_3(cfg, split)
-        divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
-        if dataset is not None and (size is not None or divisor > 1):
+        divisor = pad_divisor(cfg)
+        if dataset is not None and (size is not None or divisor > 1 or window is not None):
             size = _most_common_size(dataset) or size
+        size = size or window
         if size is None:
             raise
-        return -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
+        padded = -(-size[0] // divisor) * divisor, -(-size[1] // divisor) * divisor
+        return _within(window, padded)
+
+
+def sliding_window(cfg: Config) -> tuple[int, int] | None:
+    """The window (H, W) that a test slides over its images; None if it sees them whole."""
+    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
+    if not isinstance(test_cfg, dict) or test_cfg.get('mode') != 'slide':
+        return None
+    height, width = test_cfg['crop_size']
+    return int(height), int(width)
+
+
+def _within(window: tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int]:
+    """What the backbone sees at once of an image: the window, or all of a smaller one."""
+    return size if window is None else (min(size[0], window[0]), min(size[1], window[1]))
+
+
+def pad_divisor(cfg: Config) -> int:
+    """The number that the sides of tested images are padded to multiples of; 1 for no padding."""
+    settings = preprocessor_config(cfg)
+    in_tests = settings.get('test_cfg') or {}  # of mmseg's
+    return settings.get('pad_size_divisor') or in_tests.get('size_divisor') or 1
 
 
 def _most_common_size(dataset: Any) -> tuple[int, int] | None:
@@ -225,11 +270,12 @@ def metric_configs(evaluator: Any) -> list[dict]:
 
 def val_images_have_size(cfg: Config, size: tuple[int, int]) -> bool:
     """Whether the backbone sees every validation image in this size (H, W), without padding."""
-    divisor = preprocessor_config(cfg).get('pad_size_divisor') or 1
     try:
-        return fixed_image_size(cfg, 'val') == tuple(size) and not any(n % divisor for n in size)
+        fixed = fixed_image_size(cfg, 'val')
     except BadInputError:
         return False
+    padded = any(side % pad_divisor(cfg) for side in fixed)
+    return _within(sliding_window(cfg), fixed) == tuple(size) and not padded
 
 
 def backbone_shape(

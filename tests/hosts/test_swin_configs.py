@@ -12,11 +12,11 @@ import torch
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
-from sparse_mm.engine.hosts import name_of
+from sparse_mm.engine.hosts import SPARSE_TWINS, name_of
 from tests.hosts.swin_configs import SUBSET, swin_configs
 from tests.models.backbones.reference import relative_error
 from tests.models.backbones.test_sparse_vit import randomize
-from tools.make_sparse import SPARSE, at, find_swin, sparse_backbone
+from tools.make_sparse import at, find_swin, sparse_backbone
 
 ARCHS = dict(t=(6, 3), s=(18, 3), b=(18, 4), l=(18, 6))  # depth of stage 3, heads of stage 1
 CONFIGS = swin_configs()
@@ -78,7 +78,7 @@ def test_the_backbone_takes_swins_place(name, tmp_path):
     pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'swin.pth'))
     type_alone = sparse_backbone(swin, scope, starts_trained=False)
     ours = MODELS.build({**settings, **type_alone, 'init_cfg': pretrained})
-    assert type(ours).__name__ in (*SPARSE.values(), 'MMPretrainSparseViT')
+    assert type(ours).__name__ in (*SPARSE_TWINS.values(), 'MMPretrainSparseViT')
     ours.init_weights()
     host.eval(), ours.eval()
     side = settings.get('img_size')

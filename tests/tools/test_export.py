@@ -254,7 +254,7 @@ def test_refusals(checkpoint, refusal, tmp_path, monkeypatch):
     assert 'is of another model' in export('foreign.pth', '--out', 'm.pt2')
     assert 'must be' in export('--out', 'm.pt2', '--ratios', '[0.5, 1.5]')
     checkpoint(dict(type='LatentToPyramid', in_channels=8))
-    assert 'has none of the backbones SparseViT, SparseViTV2, SparseFormer' in export(
+    assert 'has no backbones of the kinds SparseViT, SparseViTV2, SparseFormer' in export(
         '--out', 'm.pt2'
     )
     assert not list(tmp_path.glob('*m.*'))

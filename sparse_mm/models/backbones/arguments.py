@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparse_mm.errors import BadInputError, nearest
+from sparse_mm.models.backbones.swin_names import INSIDE_ARCH, V2_ONLY
 
 
 def check_names(cls: type, arguments: Mapping[str, Any]) -> None:
@@ -23,12 +24,12 @@ def check_names(cls: type, arguments: Mapping[str, Any]) -> None:
 
 
 def _of_the_other_host(cls: type, name: str) -> str:
-    if cls.__name__ == 'MMPretrainSparseViT' and name in ('embed_dims', 'depths', 'num_heads'):
+    if cls.__name__ == 'MMPretrainSparseViT' and name in INSIDE_ARCH:
         return (
             ' With arch= and the other names of mmpretrain, give '
             'arch=dict(embed_dims=…, depths=…, num_heads=…).'
         )
-    if name == 'pretrained_window_sizes':
+    if name == V2_ONLY:
         return " It is one of Swin V2: use type='SparseViTV2'."
     return ''
 

@@ -7,24 +7,8 @@ from typing import Any
 from mmcv.cnn import build_norm_layer
 
 from sparse_mm.errors import BadInputError, nearest
+from sparse_mm.models.backbones.swin_names import ATTENTION, BLOCK, DEFAULT_ARCH, FFN, MERGING
 from sparse_mm.models.layers.patch_merging import PatchMerging
-
-_SIZES = {
-    'tiny': dict(embed_dims=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24]),
-    'small': dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24]),
-    'base': dict(embed_dims=128, depths=[2, 2, 18, 2], num_heads=[4, 8, 16, 32]),
-    'large': dict(embed_dims=192, depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48]),
-}
-_GREAT_V2 = {
-    'huge': dict(embed_dims=352, depths=[2, 2, 18, 2], num_heads=[8, 16, 32, 64]),
-    'giant': dict(embed_dims=512, depths=[2, 2, 42, 4], num_heads=[16, 32, 64, 128]),
-}
-_EVERY = 'extra_norm_every_n_blocks'
-SWIN_ARCHS: dict[str, dict[str, Any]] = _SIZES
-SWIN_V2_ARCHS: dict[str, dict[str, Any]] = {
-    **{name: {**arch, _EVERY: 0} for name, arch in _SIZES.items()},
-    **{name: {**arch, _EVERY: 6} for name, arch in _GREAT_V2.items()},
-}
 
 
 def read_arch(arch: Any, archs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -40,7 +24,7 @@ def read_arch(arch: Any, archs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
                 f'arch {arch!r} is none of {", ".join(archs)}{nearest(arch, archs) or "."}'
             )
         return archs[names[arch.lower()]]
-    keys = set(archs['tiny'])
+    keys = set(archs[DEFAULT_ARCH])
     if not isinstance(arch, Mapping) or set(arch) != keys:
         raise BadInputError(f'arch must be a name or a dict of {sorted(keys)}, not {arch!r}.')
     if len(arch['depths']) != len(arch['num_heads']):
@@ -99,10 +83,9 @@ def read_stage(
             f'stage_cfgs of stage {index} name {len(block_cfgs)} blocks and {len(drop_paths)} '
             f'drop_paths; its depth is {depth}.'
         )
-    common = dict(ffn_ratio=4.0, norm_cfg=dict(type='LN'), attn_cfgs={}, ffn_cfgs={})
     blocks = []
     for drop_path, block_cfg in zip(drop_paths, block_cfgs, strict=True):
-        block = {**common, **stage, 'drop_path': drop_path}
+        block = {**BLOCK, **stage, 'drop_path': drop_path}
         blocks.append({**block, **_known(block_cfg, block, f'block_cfgs of stage {index}')})
     shared = {}
     for name in 'num_heads', 'window_size', 'pad_small_map':
@@ -138,18 +121,9 @@ def make_merging(
     Raises:
         BadInputError: Its patches would overlap, or are padded in another way.
     """
-    kernel = merging.get('kernel_size', 2)
-    usual: dict[str, Any] = dict(
-        kernel_size=kernel,
-        stride=None,
-        padding='corner',
-        dilation=1,
-        bias=False,
-        norm_cfg=dict(type='LN'),
-        out_channels=2 * in_channels,
-        use_post_norm=norm_after,
-    )
+    usual = {**MERGING, 'out_channels': 2 * in_channels, 'use_post_norm': norm_after}
     wanted = {**usual, **_known(merging, usual, 'downsample_cfg')}
+    kernel = wanted['kernel_size']
     if (
         not isinstance(kernel, int)
         or wanted['stride'] not in (None, kernel)
@@ -172,13 +146,8 @@ def attention_and_ffn(block: Mapping[str, Any], channels: int) -> dict[str, Any]
     Raises:
         BadInputError: One of them is unknown or not supported.
     """
-    usual: dict[str, Any] = dict(qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0)
-    attention = {**usual, **_known(block['attn_cfgs'], usual, 'attn_cfgs')}
-    usual = dict(
-        feedforward_channels=int(channels * block['ffn_ratio']),
-        ffn_drop=0.0,
-        act_cfg=dict(type='GELU'),
-    )
+    attention = {**ATTENTION, **_known(block['attn_cfgs'], ATTENTION, 'attn_cfgs')}
+    usual = {**FFN, 'feedforward_channels': int(channels * block['ffn_ratio'])}
     ffn = {**usual, **_known(block['ffn_cfgs'], usual, 'ffn_cfgs')}
     return dict(
         feedforward_channels=ffn['feedforward_channels'],

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.arguments import check_heads, image_sides
 from sparse_mm.models.backbones.mmpretrain_arguments import (
-    SWIN_ARCHS,
     StageArguments,
     attention_and_ffn,
     make_merging,
@@ -22,6 +21,7 @@ from sparse_mm.models.backbones.mmpretrain_arguments import (
 from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
 from sparse_mm.models.backbones.sparse_vit import SparseViT
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
+from sparse_mm.models.backbones.swin_names import DEFAULT_ARCH, SWIN_ARCHS
 from sparse_mm.models.backbones.swin_weights import fit_sizes, rename_last_norm
 from sparse_mm.models.ratios import RatioSpec
 
@@ -80,10 +80,69 @@ class FromMMPretrain(SwinBackbone):
         position_shape = self.patch_resolution if use_abs_pos_embed else None
         self.add_embedding(patch_embed, drop_rate, position_shape)
 
-    def drop_paths(self, drop_path_rate: float) -> list[list[float]]:
-        """Stochastic depth of each block, stage by stage, rising from 0 to ``drop_path_rate``."""
+    def finish(
+        self,
+        stage_cfgs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        out_indices: Sequence[int],
+        norm_cfg: dict | None,
+        pruning_ratios: RatioSpec,
+        drop_path_rate: float,
+        **others: Any,
+    ) -> None:
+        """Makes the stages, the normalisation of their outputs and the ratios.
+
+        Args:
+            stage_cfgs: As in the constructor, and so are those that follow.
+            out_indices: Stages whose maps are returned.
+            norm_cfg: Of the outputs.
+            pruning_ratios: Of the blocks.
+            drop_path_rate: Stochastic depth of the last block; it rises from 0 at the first.
+            **others: What holds where ``stage_cfgs`` say nothing else, for all stages or one each.
+        """
+        # On the CPU whatever the default device: on torch's meta device there are no numbers.
         rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
-        return [[rates.pop(0) for _ in range(depth)] for depth in self.depths]
+        drop_paths = [[rates.pop(0) for _ in range(depth)] for depth in self.depths]
+        each = {name: self.for_each_stage(name, value) for name, value in others.items()}
+        stages, widths = [], [self.embed_dims]
+        for i, own in enumerate(per_stage(stage_cfgs or {}, self.num_layers)):
+            defaults = {name: values[i] for name, values in each.items()}
+            arguments = read_stage(own, i, dict(defaults, drop_paths=drop_paths[i]))
+            stage = self.make_stage(arguments, i, widths[-1])
+            stages.append(stage)
+            follows = None if stage.merges_first else stage.downsample
+            widths.append(stage.embed_dims if follows is None else follows.reduction.out_features)
+        own_widths = [stage.embed_dims for stage in stages]
+        num_features = widths[1:] if self.out_after_downsample else own_widths
+        self.add_stages(stages, out_indices, num_features, norm_cfg)
+        self.init_ratios(pruning_ratios)
+
+    def make_stage(self, arguments: StageArguments, index: int, width: int) -> SparseStage:
+        """Makes a stage.
+
+        Args:
+            arguments: Of the stage.
+            index: Which one, from 0.
+            width: Channels of its input.
+        """
+        raise NotImplementedError
+
+    def for_each_stage(self, name: str, value: Any) -> list[Any]:
+        """Gives each stage its value of an argument.
+
+        Args:
+            name: Of the argument, for the message.
+            value: One for all stages, or a list with one each.
+
+        Raises:
+            BadInputError: The list is too short.
+        """
+        values = list(value) if isinstance(value, Sequence) else [value] * self.num_layers
+        if len(values) < self.num_layers:
+            raise BadInputError(
+                f'{name} has {len(values)} entries for {self.num_layers} stages; give one number '
+                'or one for each stage.'
+            )
+        return values
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, ...]:
         """Computes feature maps, see :class:`SwinBackbone`.
@@ -151,7 +210,7 @@ class MMPretrainSparseViT(FromMMPretrain, SparseViT):
         img_size: Usual size of the images, for the position embedding. Defaults to 224.
         patch_size: Side of a patch in pixels. Defaults to 4.
         in_channels: Channels of the image. Defaults to 3.
-        window_size: Side of a window in tokens. Defaults to 7.
+        window_size: Side of a window in tokens, one for all stages or one each. Defaults to 7.
         drop_rate: Dropout after the embedding. Defaults to 0.
         drop_path_rate: Stochastic depth of the last block, rising from 0 at the first. Defaults to
             0.1.
@@ -180,11 +239,11 @@ class MMPretrainSparseViT(FromMMPretrain, SparseViT):
 
     def __init__(
         self,
-        arch: str | Mapping[str, Any] = 'tiny',
+        arch: str | Mapping[str, Any] = DEFAULT_ARCH,
         img_size: int | tuple[int, int] = 224,
         patch_size: int = 4,
         in_channels: int = 3,
-        window_size: int = 7,
+        window_size: int | Sequence[int] = 7,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
         out_indices: Sequence[int] = (3,),
@@ -216,43 +275,37 @@ class MMPretrainSparseViT(FromMMPretrain, SparseViT):
             frozen_stages,
             norm_eval,
         )
-        drop_paths = self.drop_paths(drop_path_rate)
-        stages, widths = [], [self.embed_dims]
-        for i, own in enumerate(per_stage(stage_cfgs or {}, self.num_layers)):
-            defaults = dict(
-                num_heads=settings['num_heads'][i],
-                window_size=window_size,
-                pad_small_map=pad_small_map,
-                with_cp=with_cp,
-                drop_paths=drop_paths[i],
-            )
-            stage = read_stage(own, i, defaults)
-            last = i == self.num_layers - 1
-            merging = None if last else make_merging(widths[-1], stage.merging)
-            check_heads([widths[-1]], [stage.num_heads])
-            stages.append(
-                SparseStage(
-                    widths[-1],
-                    stage.window_size,
-                    _blocks(stage, widths[-1]),
-                    merging,
-                    pad_small_map=stage.pad_small_map,
-                )
-            )
-            widths.append(widths[-1] if merging is None else merging.reduction.out_features)
-        num_features = widths[1:] if out_after_downsample else widths[:-1]
-        self.add_stages(stages, out_indices, num_features, norm_cfg)
-        self.init_ratios(pruning_ratios)
-
-
-def _blocks(stage: StageArguments, channels: int) -> list[SparseBlock]:
-    return [
-        SparseBlock(
-            channels,
-            stage.num_heads,
-            window_size=stage.window_size,
-            pad_before_norm=False,
-            **attention_and_ffn(block, channels),
+        self.finish(
+            stage_cfgs,
+            out_indices,
+            norm_cfg,
+            pruning_ratios,
+            drop_path_rate,
+            num_heads=settings['num_heads'],
+            window_size=window_size,
+            pad_small_map=pad_small_map,
+            with_cp=with_cp,
         )
-        for block in stage.blocks
-    ]
+
+    def make_stage(self, arguments: StageArguments, index: int, width: int) -> SparseStage:
+        """Makes a stage whose patch merging follows its blocks; the last has none."""
+        check_heads([width], [arguments.num_heads])
+        blocks = [
+            SparseBlock(
+                width,
+                arguments.num_heads,
+                window_size=arguments.window_size,
+                pad_before_norm=False,
+                **attention_and_ffn(block, width),
+            )
+            for block in arguments.blocks
+        ]
+        last = index == self.num_layers - 1
+        merging = None if last else make_merging(width, arguments.merging)
+        return SparseStage(
+            width,
+            arguments.window_size,
+            blocks,
+            merging,
+            pad_small_map=arguments.pad_small_map,
+        )

@@ -12,16 +12,9 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.arguments import check_heads, check_names, image_sides
 from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
+from sparse_mm.models.backbones.swin_names import MMPRETRAIN_ONLY
 from sparse_mm.models.layers.patch_merging import PatchMerging
 from sparse_mm.models.ratios import RatioSpec
-
-# Arguments that only mmpretrain's Swin has: any of them selects its names and semantics.
-MMPRETRAIN_ONLY = frozenset(
-    {
-        *('arch', 'img_size', 'stage_cfgs', 'patch_cfg', 'pad_small_map', 'out_after_downsample'),
-        *('interpolate_mode', 'norm_eval'),
-    }
-)
 
 
 @MODELS.register_module()

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.arguments import check_heads, check_names
 from sparse_mm.models.backbones.mmpretrain_arguments import (
-    SWIN_V2_ARCHS,
+    StageArguments,
     attention_and_ffn,
     make_merging,
-    per_stage,
     read_arch,
-    read_stage,
 )
 from sparse_mm.models.backbones.mmpretrain_swin import FromMMPretrain
 from sparse_mm.models.backbones.sparse_stage import SparseStage, WindowBlock
+from sparse_mm.models.backbones.swin_names import DEFAULT_ARCH, EXTRA_NORM, SWIN_V2_ARCHS, V2_ONLY
 from sparse_mm.models.layers.cosine_attention import CosineWindowMSA
 from sparse_mm.models.layers.feed_forward import FeedForward
 from sparse_mm.models.layers.windows import KeptWindows
@@ -144,7 +143,7 @@ class SparseViTV2(FromMMPretrain):
 
     def __init__(
         self,
-        arch: str | Mapping[str, Any] = 'tiny',
+        arch: str | Mapping[str, Any] = DEFAULT_ARCH,
         img_size: int | tuple[int, int] = 256,
         patch_size: int = 4,
         in_channels: int = 3,
@@ -179,49 +178,40 @@ class SparseViTV2(FromMMPretrain):
             frozen_stages,
             norm_eval,
         )
-        windows = self._for_each_stage('window_size', window_size)
-        pretrained = self._for_each_stage('pretrained_window_sizes', pretrained_window_sizes)
-        drop_paths, every = self.drop_paths(drop_path_rate), settings['extra_norm_every_n_blocks']
-        stages, width = [], self.embed_dims
-        for i, own in enumerate(per_stage(stage_cfgs or {}, self.num_layers)):
-            defaults = dict(
-                num_heads=settings['num_heads'][i],
-                window_size=windows[i],
-                pad_small_map=pad_small_map,
-                with_cp=with_cp,
-                drop_paths=drop_paths[i],
-                pretrained_window_size=pretrained[i],
-            )
-            stage = read_stage(own, i, defaults)
-            merging = make_merging(width, stage.merging, norm_after=True) if i else None
-            width = width if merging is None else merging.reduction.out_features
-            check_heads([width], [stage.num_heads])
-            blocks = []
-            for j, block in enumerate(stage.blocks):
-                rest = attention_and_ffn(block, width)
-                if rest.pop('qk_scale') is not None:
-                    raise BadInputError('Swin V2 learns the scale of its cosines: no qk_scale.')
-                blocks.append(
-                    SparseBlockV2(
-                        width,
-                        stage.num_heads,
-                        window_size=stage.window_size,
-                        pretrained_window_size=block['pretrained_window_size'],
-                        extra_norm=bool(every) and (j + 1) % every == 0,
-                        **rest,
-                    )
-                )
-            stages.append(
-                SparseStage(width, stage.window_size, blocks, merging, True, stage.pad_small_map)
-            )
-        self.add_stages(stages, out_indices, [stage.embed_dims for stage in stages], norm_cfg)
-        self.init_ratios(pruning_ratios)
+        self.finish(
+            stage_cfgs,
+            out_indices,
+            norm_cfg,
+            pruning_ratios,
+            drop_path_rate,
+            num_heads=settings['num_heads'],
+            window_size=window_size,
+            pad_small_map=pad_small_map,
+            with_cp=with_cp,
+            pretrained_window_size=self.for_each_stage(V2_ONLY, pretrained_window_sizes),
+        )
 
-    def _for_each_stage(self, name: str, value: int | Sequence[int]) -> list[int]:
-        values = [value] * self.num_layers if isinstance(value, int) else list(value)
-        if len(values) < self.num_layers:
-            raise BadInputError(
-                f'{name} has {len(values)} entries for {self.num_layers} stages; give one number '
-                'or one for each stage.'
+    def make_stage(self, arguments: StageArguments, index: int, width: int) -> SparseStage:
+        """Makes a stage that begins with its patch merging; the first has none."""
+        merging = make_merging(width, arguments.merging, norm_after=True) if index else None
+        width = width if merging is None else merging.reduction.out_features
+        check_heads([width], [arguments.num_heads])
+        every = self.arch_settings[EXTRA_NORM]
+        blocks = []
+        for i, block in enumerate(arguments.blocks):
+            rest = attention_and_ffn(block, width)
+            if rest.pop('qk_scale') is not None:
+                raise BadInputError('Swin V2 learns the scale of its cosines: no qk_scale.')
+            blocks.append(
+                SparseBlockV2(
+                    width,
+                    arguments.num_heads,
+                    window_size=arguments.window_size,
+                    pretrained_window_size=block['pretrained_window_size'],
+                    extra_norm=bool(every) and (i + 1) % every == 0,
+                    **rest,
+                )
             )
-        return values
+        return SparseStage(
+            width, arguments.window_size, blocks, merging, True, arguments.pad_small_map
+        )

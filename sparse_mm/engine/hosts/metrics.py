@@ -1,0 +1,100 @@
+"""Metrics: which of them round, which need the whole set, and what people judge models by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparse_mm.engine.hosts.packages import host_of
+from sparse_mm.engine.hosts.types import is_kind, load, name_of
+
+# Whose host class rounds, so that candidates that differ would tie.
+PRECISE_METRICS = {
+    'CocoMetric': 'sparse_mm.evaluation.coco_metric.FullPrecisionCocoMetric',
+    'IoUMetric': 'sparse_mm.evaluation.iou_metric.FullPrecisionIoUMetric',
+    'NuScenesMetric': 'sparse_mm.evaluation.nuscenes_metric.FullPrecisionNuScenesMetric',
+}
+# By which frames are found again in mmdet3d's info files; the first is the host's.
+NUSCENES_METRICS = 'NuScenesMetric', 'MonoNuScenesMetric', 'FullPrecisionNuScenesMetric'
+# By which images are found again in annotation files of COCO's form.
+IMAGE_ID_METRICS = 'CocoMetric', 'CocoPanopticMetric', 'LVISMetric'
+# Which look up every sample of the set, predicted or not.
+WHOLE_SET_METRICS = (*NUSCENES_METRICS, 'KittiMetric', 'WaymoMetric', 'LyftMetric')
+# Which write predictions into a file, and score nothing.
+WRITERS = 'DumpResults', 'DumpDetResults', 'DumpProposals', 'DumpODVGResults'
+
+
+def precise_metric(metric: type) -> type | None:
+    """Our metric in place of one that rounds; None for those that do not, or are not known."""
+    path = PRECISE_METRICS.get(metric.__name__)
+    return None if path is None else load(path)
+
+
+def needs_whole_set(metric: type) -> bool:
+    """Whether a metric cannot be computed on a part of the validation set."""
+    return is_kind(metric, *WHOLE_SET_METRICS)
+
+
+def needs_whole_set_by_name(kind: Any) -> bool:
+    """As :func:`needs_whole_set`, of a metric's ``type`` in a config."""
+    return is_kind(kind, *WHOLE_SET_METRICS)
+
+
+def may_give(metric: Any, name: str, meta: Mapping[str, Any]) -> bool:
+    """Whether a metric that needs the whole set can give a value of this name.
+
+    Args:
+        metric: The metric, built.
+        name: ``'NuScenes metric/pred_instances_3d_NuScenes/mAP'``.
+        meta: Of the data set, with its ``classes``.
+    """
+    prefix = f'{metric.prefix}/' if metric.prefix else ''
+    known = names_given(metric, meta)
+    return name in known if known else name.startswith(prefix)
+
+
+def names_given(metric: Any, meta: Mapping[str, Any]) -> list[str]:
+    """The names of all values that a metric of a whole set gives; none where that is not known."""
+    if not is_kind(type(metric), *NUSCENES_METRICS):
+        return []
+    config = getattr(metric, 'eval_detection_configs', None)
+    distances = getattr(config, 'dist_ths', (0.5, 1.0, 2.0, 4.0))
+    items = [f'AP_dist_{distance}' for distance in distances]
+    items += [f'{error}_err' for error in ('trans', 'scale', 'orient', 'vel', 'attr')]
+    names = ['NDS', 'mAP', 'mATE', 'mASE', 'mAOE', 'mAVE', 'mAAE']
+    names += [f'{one}_{item}' for one in meta.get('classes') or () for item in items]
+    return [f'{metric.prefix}/pred_instances_3d_NuScenes/{name}' for name in names]
+
+
+# What most people look at first, of each evaluator.
+USUAL_METRICS = {
+    'CocoPanopticMetric': 'coco_panoptic/PQ',
+    'LVISMetric': 'lvis/bbox_AP',
+    'VOCMetric': 'pascal_voc/mAP',
+    'IoUMetric': 'mIoU',
+    'Accuracy': 'accuracy/top1',
+    'MultiLabelMetric': 'multi-label/f1-score',
+}
+
+
+def metric_of(cfg: Mapping[str, Any]) -> str:
+    """The metric that a config is judged by: its best checkpoint's, or its task's usual one.
+
+    Args:
+        cfg: A config with a ``val_evaluator``.
+    """
+    save_best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
+    if isinstance(save_best, str) and save_best != 'auto':
+        return save_best
+    for metric in _metrics(cfg.get('val_evaluator')):
+        if name_of(metric['type']) == 'CocoMetric':
+            named = metric.get('metric', 'bbox')
+            named = [named] if isinstance(named, str) else list(named)
+            return 'coco/bbox_mAP' if 'bbox' in named else f'coco/{named[0]}_mAP'
+        if name_of(metric['type']) in USUAL_METRICS:
+            return USUAL_METRICS[name_of(metric['type'])]
+    return host_of(cfg).metric
+
+
+def _metrics(evaluator: Any) -> list[Mapping[str, Any]]:
+    if isinstance(evaluator, Mapping):
+        evaluator = evaluator.get('metrics', [evaluator])
+    return [metric for metric in evaluator or () if isinstance(metric, Mapping)]
