@@ -220,6 +220,7 @@ PUBLIC = {
         'LatentToPyramid',
         'SparseFormer',
         'SparseViT',
+        'VideoSparseFormer',
     ],
     'sparse_mm.engine.hooks': [
         'CheckDataHook',

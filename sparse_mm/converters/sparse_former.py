@@ -1,8 +1,8 @@
 """The authors' SparseFormer checkpoints -> ours.
 
-Three forms are told apart by their keys: the first version by the training code (``token_roi``,
+Four forms are told apart: by their keys the first version by the training code (``token_roi``,
 ``head.norm``) and by the library (``initial_roi``, ``norm1``), and the library's bootstrapped
-models (``cls_embedding``).
+models (``cls_embedding``); by RoIs of six numbers the library's model for clips.
 """
 
 import re
@@ -73,7 +73,7 @@ class Converted(NamedTuple):
     """A checkpoint by our names.
 
     Attributes:
-        backbone: ``'SparseFormer'`` or ``'BootstrappedSparseFormer'``.
+        backbone: ``'SparseFormer'``, ``'BootstrappedSparseFormer'`` or ``'VideoSparseFormer'``.
         weights: The backbone's without a prefix, the classifier's as ``head.fc``.
     """
 
@@ -91,6 +91,9 @@ def convert_sparse_former(weights: Mapping[str, Tensor]) -> Converted:
         BadInputError: They are not weights of a SparseFormer.
     """
     bootstrapped = 'cls_embedding.weight' in weights
+    in_clips = any(
+        name.endswith('_roi.weight') and value.shape[-1] == 6 for name, value in weights.items()
+    )
     rename = _rename_bootstrapped if bootstrapped else _rename_first_version
     converted: dict[str, Tensor] = {}
     unknown = []
@@ -98,15 +101,21 @@ def convert_sparse_former(weights: Mapping[str, Tensor]) -> Converted:
         new = rename(name)
         if new is None:
             unknown.append(name)
+        elif new.endswith('offset_bias'):
+            # Ours keeps the points' offsets as (P, 2), of clips (P, 3).
+            converted[new] = value.view(-1, 3 if in_clips else 2)
+        elif new == 'stem.conv.weight' and value.dim() == 5:
+            converted[new] = value.squeeze(2)  # theirs is a convolution over one frame
         else:
-            # Ours keeps the points' offsets as (P, 2).
-            converted[new] = value.view(-1, 2) if new.endswith('offset_bias') else value
+            converted[new] = value
     if unknown or 'token_rois' not in converted:
         missing = '' if 'token_rois' in converted else "; it lacks the tokens' RoIs"
         raise BadInputError(
             f'This is not a SparseFormer checkpoint: unknown are '
             f'{first_few(unknown) or "no weights"}{missing}.'
         )
+    if in_clips:
+        return Converted('VideoSparseFormer', converted)
     return Converted('BootstrappedSparseFormer' if bootstrapped else 'SparseFormer', converted)
 
 

@@ -3,6 +3,7 @@ from sparse_mm.models.backbones import (
     SparseFormer,
     SparseViT,
     SparseViTV2,
+    VideoSparseFormer,
 )
 from sparse_mm.models.necks import LatentToPyramid
 
@@ -12,4 +13,5 @@ __all__ = [
     'SparseFormer',
     'SparseViT',
     'SparseViTV2',
+    'VideoSparseFormer',
 ]

@@ -5,7 +5,7 @@ import torch
 
 from sparse_mm.converters.sparse_former import convert_sparse_former
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
 from tests.models.backbones.reference import load_tame, relative_error
 
 TOOL = 'model_converters/sparseformer.py'
@@ -13,6 +13,7 @@ MODELS = [
     ('tame_sparseformer_t', SparseFormer, 'tiny'),
     ('tame_sparseformer_t_wide', SparseFormer, 'tiny'),
     ('tame_btsp_augreg_base', BootstrappedSparseFormer, 'augreg_base'),
+    ('tame_video_t', VideoSparseFormer, 'tiny'),
 ]
 
 
@@ -22,17 +23,23 @@ def test_the_authors_outputs(shared, call_tool, tmp_path, name, cls, arch):
     weights, image, expected = load_tame(shared, name)
     torch.save(dict(model=weights), tmp_path / 'theirs.pth')
     assert f'arch={arch!r}' in call_tool(TOOL, 'theirs.pth', 'ours.pth')
+    saved = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    state, settings = saved['state_dict'], saved['meta']
+    assert settings.pop('type') == cls.__name__
+    assert settings['arch'] == arch
     start = dict(type='Pretrained', checkpoint=str(tmp_path / 'ours.pth'))
-    model = cls(arch, out_type='tokens', init_cfg=start).eval()
+    model = cls(**settings, out_type='tokens', init_cfg=start).eval()
     model.init_weights()
-    state = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
+    backbone = {n.removeprefix('backbone.'): v for n, v in state.items() if 'head.fc' not in n}
+    model.load_state_dict(backbone, strict=True)
     if cls is SparseFormer:  # theirs are (N, B, C)
         expected['tokens'] = expected['tokens'].transpose(0, 1)
         expected['rois'] = expected['rois'].transpose(0, 1)
     else:
         expected['logits'] = expected.pop('out')
+    if cls is BootstrappedSparseFormer:
         expected['tokens'] = expected['tokens'][:, 1:]  # without the class token
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-6)):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-7)):
         model.to(dtype)
         found = dict(zip(('tokens', 'rois', 'features'), model(image.to(dtype)), strict=True))
         model.out_type = 'pooled'
@@ -77,3 +84,52 @@ def test_what_is_no_sparse_former_is_refused(shared):
     weights['layers.2.pe_transition.0.weight'] = torch.zeros(1)
     with pytest.raises(BadInputError, match=r'unknown are layers.2.pe_transition.0.weight'):
         convert_sparse_former(weights)
+
+
+@pytest.mark.parametrize(('arch', 'replicates'), [('small', 3), ('base', 1), ('tiny', 4)])
+def test_copies_of_clips_are_counted(arch, replicates, call_tool, tmp_path):
+    """A checkpoint by the library's names, written out from ours: recognised, and the same."""
+    own = VideoSparseFormer(arch, replicates).state_dict()
+    theirs = {their_name(name): value for name, value in own.items()}
+    theirs['feat_extractor.conv1.weight'] = theirs['feat_extractor.conv1.weight'].unsqueeze(2)
+    for name in theirs:
+        if name.endswith('roi_offset_bias'):
+            theirs[name] = theirs[name].flatten()
+    torch.save(theirs, tmp_path / 'theirs.pth')
+    assert f'replicates={replicates}' in call_tool(TOOL, 'theirs.pth', 'ours.pth')
+    saved = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    meta = dict(type='VideoSparseFormer', arch=arch, replicates=replicates, constants='library')
+    assert saved['meta'] == meta
+    state = {name.removeprefix('backbone.'): value for name, value in saved['state_dict'].items()}
+    assert state.keys() == own.keys()
+    assert all(torch.equal(state[name], own[name]) for name in own)
+
+
+def their_name(name):
+    """The library's name of one of our weights."""
+    layer = {'focusing': 'layers.0.', 'transition': 'layers.1.'}
+    first, _, rest = name.partition('.')
+    if first == 'cortex':
+        number, _, rest = rest.partition('.')
+        first, layer = 'cortex', {'cortex': f'layers.{int(number) + 2}.'}
+    name = layer[first] + rest if first in layer else name
+    for ours, theirs in (
+        ('stem.conv', 'feat_extractor.conv1'),
+        ('token_embedding', 'initial_embedding.weight'),
+        ('token_rois', 'initial_roi.weight'),
+        ('ffn.0', 'mlp.fc1'),
+        ('ffn.2', 'mlp.fc2'),
+        ('sampler.offset_bias', 'roi_offset_bias'),
+        ('sampler.offset_norm', 'roi_offset_module.0'),
+        ('sampler.offset', 'roi_offset_module.1'),
+        ('sampler.adjust_norm', 'roi_adjust_module.0'),
+        ('sampler.adjust', 'roi_adjust_module.1'),
+        ('mixing.norm', 'adaptive_mixing.parameter_generator.0'),
+        ('mixing.reduce', 'adaptive_mixing.parameter_generator.1'),
+        ('mixing.generate', 'adaptive_mixing.parameter_generator.2'),
+        ('mixing.channel_bias', 'adaptive_mixing.m_beta'),
+        ('mixing.point_bias', 'adaptive_mixing.s_beta'),
+        ('mixing.project', 'adaptive_mixing.out_proj'),
+    ):
+        name = name.replace(ours, theirs)
+    return name

@@ -1,7 +1,9 @@
 """Converts an authors' SparseFormer checkpoint for mmpretrain's ImageClassifier with our backbone.
 
 The training code's checkpoints (its averaged weights where it has them) and the library's are told
-apart by their keys; archs by their shapes, and CLIP's by a classifier without a bias.
+apart by their keys; archs by their shapes, and CLIP's by a classifier without a bias. ``meta`` of
+the file holds the backbone's type and settings: the arch, and for the library's model for clips
+``replicates`` and ``constants``.
 """
 
 import argparse
@@ -17,12 +19,13 @@ from sparse_mm.converters.sparse_former import Converted, convert_sparse_former
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
 from sparse_mm.models.backbones import bootstrapped_sparse_former, sparse_former
 
 FAMILIES: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
     'SparseFormer': (SparseFormer, sparse_former.ARCHS),
     'BootstrappedSparseFormer': (BootstrappedSparseFormer, bootstrapped_sparse_former.ARCHS),
+    'VideoSparseFormer': (VideoSparseFormer, sparse_former.ARCHS),
 }
 
 
@@ -49,6 +52,20 @@ def choose_weights(checkpoint: Mapping[str, Any], path: str, raw: bool) -> dict[
     return weights_of(checkpoint, path)
 
 
+def settings_of(converted: Converted, arch: str) -> dict[str, Any]:
+    """The backbone's settings beside its arch, as they follow from its weights.
+
+    Args:
+        converted: The weights by our names.
+        arch: What they are taken to be.
+    """
+    if converted.backbone != 'VideoSparseFormer':
+        return {}
+    tokens = len(converted.weights['token_rois'])
+    copies = tokens // sparse_former.ARCHS[arch]['num_tokens']
+    return dict(replicates=max(1, copies), constants='library')
+
+
 def check_arch(converted: Converted, path: str, given: str | None = None) -> str:
     """Finds the arch that the weights fit, by their shapes and their classifier.
 
@@ -67,7 +84,7 @@ def check_arch(converted: Converted, path: str, given: str | None = None) -> str
     fits = []
     for arch in archs:
         with torch.device('meta'):
-            own = family(arch).state_dict()
+            own = family(arch, **settings_of(converted, arch)).state_dict()
         wrong = mismatches(backbone, own)
         wrong += [f'{name} is missing' for name in own if name not in backbone]
         wrong += [f'{name} is unknown' for name in backbone if name not in own]
@@ -109,8 +126,11 @@ def main() -> None:
         name if name.startswith('head.') else f'backbone.{name}': value.clone()
         for name, value in converted.weights.items()
     }
-    torch.save(dict(state_dict=state, meta=dict(arch=arch)), destination)
-    print(f'written: {destination} ({converted.backbone}, arch={arch!r}, {len(state)} weights)')
+    settings = dict(arch=arch, **settings_of(converted, arch))
+    meta = dict(type=converted.backbone, **settings)
+    torch.save(dict(state_dict=state, meta=meta), destination)
+    said = ', '.join(f'{name}={value!r}' for name, value in settings.items())
+    print(f'written: {destination} ({converted.backbone}, {said}, {len(state)} weights)')
 
 
 if __name__ == '__main__':

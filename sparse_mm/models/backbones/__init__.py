@@ -2,5 +2,12 @@ from sparse_mm.models.backbones.bootstrapped_sparse_former import BootstrappedSp
 from sparse_mm.models.backbones.sparse_former import SparseFormer
 from sparse_mm.models.backbones.sparse_vit import SparseViT
 from sparse_mm.models.backbones.sparse_vit_v2 import SparseViTV2
+from sparse_mm.models.backbones.video_sparse_former import VideoSparseFormer
 
-__all__ = ['BootstrappedSparseFormer', 'SparseFormer', 'SparseViT', 'SparseViTV2']
+__all__ = [
+    'BootstrappedSparseFormer',
+    'SparseFormer',
+    'SparseViT',
+    'SparseViTV2',
+    'VideoSparseFormer',
+]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import executors
+from sparse_mm.models.backbones.sparse_former_constants import CONSTANTS
 from sparse_mm.models.backbones.sparse_former_unit import (
     SparseFormerUnit,
     init_from_scratch,
@@ -70,6 +71,8 @@ class SparseFormer(BaseModule):
             tokens, RoIs and the feature map, for dense heads. Defaults to 'pooled'.
         with_cp: Whether to save memory in training by computing each unit again in the backward
             pass. Defaults to False.
+        constants: Which of the authors' small numbers are taken: those of their ``'training'`` code
+            or of their ``'library'``. Defaults to 'training'.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
             to None.
 
@@ -84,6 +87,8 @@ class SparseFormer(BaseModule):
         BadInputError: A name is unknown, a number is below 1, or a width is not divisible by the
             heads.
     """
+
+    axes = 2  # of what the tokens look at
 
     def __init__(
         self,
@@ -100,6 +105,7 @@ class SparseFormer(BaseModule):
         drop_path_rate: float | None = None,
         out_type: str = 'pooled',
         with_cp: bool = False,
+        constants: str = 'training',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -113,6 +119,7 @@ class SparseFormer(BaseModule):
             ('image_features', image_features, IMAGE_FEATURES),
             ('decoding', decoding, DECODERS),
             ('out_type', out_type, OUT_TYPES),
+            ('constants', constants, CONSTANTS),
         ):
             if value not in known:
                 raise BadInputError(f'{name} must be one of {", ".join(known)}, not {value!r}.')
@@ -123,8 +130,15 @@ class SparseFormer(BaseModule):
             raise BadInputError(f'roi_side must be above 0 and at most 1, not {roi_side}.')
         if image_features == 'rgb' and feature_channels not in (None, 3):
             raise BadInputError(f"image_features='rgb' has 3 channels, not {feature_channels}.")
+        numbers = CONSTANTS[constants]
+        if constants == 'library' and (image_features, decoding) != ('early_conv', 'adaptive'):
+            raise BadInputError(
+                "constants='library' is for image_features='early_conv' and decoding='adaptive': "
+                "the authors' library has no others."
+            )
         channels = {} if feature_channels is None else dict(channels=feature_channels)
-        self.stem: Any = IMAGE_FEATURES[image_features](**channels)
+        self.stem: Any = IMAGE_FEATURES[image_features](**channels, **numbers.stem)
+        self.clamps = numbers.clamps
 
         first = narrow if focusing_repeats else wide
         self.token_embedding = nn.Parameter(torch.randn(count, first))
@@ -138,6 +152,8 @@ class SparseFormer(BaseModule):
             num_points=num_points,
             decoding=decoding,
             with_cp=with_cp,
+            axes=self.axes,
+            constants=numbers,
         )
         self.focusing: SparseFormerUnit | None = None
         self.transition: nn.Sequential | None = None
@@ -179,9 +195,7 @@ class SparseFormer(BaseModule):
         embedding = weights.get('token_embedding')
         count = len(self.token_embedding)
         if embedding is not None and len(embedding) != count:
-            # Each token starts as the one that stands nearest on the smaller or larger grid.
-            places, own = grid_cells(len(embedding)), grid_cells(count)
-            weights['token_embedding'] = embedding[torch.cdist(own, places).argmin(dim=1)]
+            weights['token_embedding'] = spread_tokens(embedding, count)
             weights['token_rois'] = self.token_rois.detach().clone()
         return weights
 
@@ -203,10 +217,13 @@ class SparseFormer(BaseModule):
         executor = executors.find(self, images)
         if executor is not None:
             return executor.run(self, images)
-        features = self.stem(images)  # (B, C', H', W')
-        batch = images.shape[0]
+        return self._look(self.stem(images))
+
+    def _look(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Runs the tokens over a feature map; see :meth:`forward`."""
+        batch = features.shape[0]
         tokens = self.token_embedding.repeat(batch, 1, 1)  # (B, N, narrow)
-        rois = at_least_float32(self.token_rois).repeat(batch, 1, 1)  # (B, N, 4)
+        rois = at_least_float32(self.token_rois).repeat(batch, 1, 1)  # (B, N, 2 * axes)
         if self.focusing is not None and self.transition is not None:
             tokens, rois = self.focusing(tokens, rois, features, self.loss_scale)
             tokens = self.transition(tokens)  # (B, N, wide)
@@ -217,12 +234,33 @@ class SparseFormer(BaseModule):
             return (self.norm(tokens.mean(dim=1)),)
         return self.norm(tokens), rois, features
 
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Says how deep a parameter lies, for learning rates that fall from the head to the stem.
+
+        Args:
+            param_name: Its name in the whole model.
+            prefix: What the names of the backbone's parameters begin with.
+
+        Returns:
+            Its depth, 0 for stem and tokens, and the number of depths, the head's included.
+        """
+        parts = param_name.removeprefix(prefix).split('.')
+        deepest = len(self.cortex) + 2
+        depths = {'focusing': 1, 'transition': 1, 'norm': deepest - 1}
+        if not param_name.startswith(prefix):
+            depth = deepest
+        elif parts[0] == 'cortex':
+            depth = int(parts[1]) + 2
+        else:
+            depth = depths.get(parts[0], 0)
+        return depth, deepest + 1
+
     def _warn_without_loss_scale(self, tokens: Tensor) -> None:
         """Says once that the gradients of mixed precision may be clamped too tightly."""
         if torch.compiler.is_compiling() or self._warned or not self.training:
             return
         needed = tokens.requires_grad and is_float16_autocast(tokens.device.type)
-        if needed and self.loss_scale is None:
+        if needed and self.clamps and self.loss_scale is None:
             self._warned = True
             MMLogger.get_current_instance().warning(
                 'SparseFormer trains in float16 and was not told the loss scale: with a GradScaler '
@@ -230,6 +268,17 @@ class SparseFormer(BaseModule):
                 "dict(type='LossScaleHook') to the config's custom_hooks; in a training loop of "
                 'your own, set loss_scale of the backbone.'
             )
+
+
+def spread_tokens(embedding: Tensor, count: int) -> Tensor:
+    """Makes other numbers of tokens: each starts as the one that stands nearest on the old grid.
+
+    Args:
+        embedding: ``(N, C)``.
+        count: How many to make.
+    """
+    places, own = grid_cells(len(embedding)), grid_cells(count)
+    return embedding[torch.cdist(own, places).argmin(dim=1)]
 
 
 def _read_arch(arch: str | Mapping[str, Any]) -> dict[str, Any]:

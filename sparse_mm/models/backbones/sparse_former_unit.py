@@ -1,4 +1,4 @@
-"""A unit of SparseFormer: attention among tokens, a look at the image, an FFN."""
+"""A unit of SparseFormer: attention among tokens, a look at the image or clip, an FFN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +9,16 @@ from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sparse_mm.models.backbones.sparse_former_constants import CONSTANTS, Constants
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
 from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import (
     adjust_rois,
     grid_offsets,
+    hold_ends,
     sample_features,
     sampling_points,
+    time_offsets,
 )
 
 
@@ -76,6 +79,8 @@ class PointSampler(nn.Module):
         num_points: Points ``P`` that each token samples.
         norm_epsilon: Of the tokens' normalisation.
         spread_epsilon: Added to the points' standard deviation.
+        axes: Dimensions ``D`` of what they look at: 2 of an image, 3 of a clip.
+        spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 
     def __init__(
@@ -84,20 +89,29 @@ class PointSampler(nn.Module):
         num_points: int,
         norm_epsilon: float = 1e-6,
         spread_epsilon: float = 1e-7,
+        axes: int = 2,
+        spreads_time: bool = True,
     ) -> None:
         super().__init__()
+        self.axes = axes
         self.spread_epsilon = spread_epsilon
         self.offset_norm = nn.LayerNorm(dim, eps=norm_epsilon)
-        self.offset = nn.Linear(dim, 2 * num_points, bias=False)
-        self.offset_bias = nn.Parameter(grid_offsets(num_points))
+        self.offset = nn.Linear(dim, axes * num_points, bias=False)
+        offsets = grid_offsets(num_points)
+        if axes == 3:
+            # All at one time would have a deviation of 0. Divided by it, the gradient of time is
+            # a thousand times that of x, and one step throws the points over their whole RoI.
+            times = time_offsets(num_points) if spreads_time else torch.zeros(num_points)
+            offsets = torch.cat([offsets, times.unsqueeze(-1)], dim=-1)
+        self.offset_bias = nn.Parameter(offsets)
 
     def init_weights(self) -> None:
         """Starts near the grid of points in each RoI, whatever the token."""
         nn.init.constant_(self.offset_norm.weight, self.offset_norm.weight.numel() ** -0.5)
 
     def forward(self, tokens: Tensor, rois: Tensor) -> Tensor:
-        """``(B, N, dim)`` tokens with ``(B, N, 4)`` RoIs -> ``(B, N, P, 2)`` points."""
-        offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, 2))
+        """``(B, N, dim)`` tokens with ``(B, N, 2D)`` RoIs -> ``(B, N, P, D)`` points."""
+        offsets = self.offset(self.offset_norm(tokens)).unflatten(-1, (-1, self.axes))
         offsets = at_least_float32(offsets) + self.offset_bias
         return sampling_points(rois, offsets, self.spread_epsilon)
 
@@ -108,12 +122,24 @@ class RoISampler(PointSampler):
     Args:
         dim: Channels of a token.
         num_points: Points that each token samples.
+        spread_epsilon: Added to the points' standard deviation.
+        axes: Dimensions of what they look at: 2 of an image, 3 of a clip.
+        spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 
-    def __init__(self, dim: int, num_points: int) -> None:
-        super().__init__(dim, num_points)
+    def __init__(
+        self,
+        dim: int,
+        num_points: int,
+        spread_epsilon: float = 1e-7,
+        axes: int = 2,
+        spreads_time: bool = True,
+    ) -> None:
+        super().__init__(
+            dim, num_points, spread_epsilon=spread_epsilon, axes=axes, spreads_time=spreads_time
+        )
         self.adjust_norm = nn.LayerNorm(dim, eps=1e-6)
-        self.adjust = nn.Linear(dim, 4, bias=False)
+        self.adjust = nn.Linear(dim, 2 * axes, bias=False)
 
     def init_weights(self) -> None:
         """Starts with RoIs that stay where they are."""
@@ -130,11 +156,13 @@ class SparseFormerUnit(nn.Module):
         num_heads: Attention heads.
         mlp_ratio: Hidden channels of the FFN over ``dim``.
         drop_path_rates: Stochastic depth of each run.
-        looks: Whether the unit adjusts RoIs and samples the image.
-        channels: Channels of the image features.
+        looks: Whether the unit adjusts RoIs and samples the features.
+        channels: Channels of the features.
         num_points: Points that a token samples.
         decoding: Name of the decoder of the samples.
         with_cp: Whether to compute each run again in the backward pass.
+        axes: Dimensions of what tokens look at: 2 of an image, 3 of a clip.
+        constants: The small numbers.
     """
 
     def __init__(
@@ -148,14 +176,24 @@ class SparseFormerUnit(nn.Module):
         num_points: int,
         decoding: str,
         with_cp: bool,
+        axes: int = 2,
+        constants: Constants = CONSTANTS['training'],
     ) -> None:
         super().__init__()
         self.drop_path_rates = tuple(drop_path_rates)
         self.with_cp = with_cp
+        self.clamps = constants.clamps
+        self.holds_ends = axes == 3 and constants.holds_ends
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = SelfAttention(dim, num_heads)
-        self.sampler = RoISampler(dim, num_points) if looks else None
-        self.mixing = DECODERS[decoding](dim, channels, num_points) if looks else None
+        self.sampler: RoISampler | None = None
+        self.mixing: nn.Module | None = None
+        if looks:
+            self.sampler = RoISampler(
+                dim, num_points, constants.spread_epsilon, axes, constants.spreads_time
+            )
+            epsilon = dict(epsilon=constants.mixing_epsilon) if decoding == 'adaptive' else {}
+            self.mixing = DECODERS[decoding](dim, channels, num_points, **epsilon)
         hidden = int(mlp_ratio * dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.ffn = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
@@ -167,8 +205,8 @@ class SparseFormerUnit(nn.Module):
 
         Args:
             tokens: ``(B, N, dim)``.
-            rois: ``(B, N, 4)``.
-            features: ``(B, C, H, W)`` of the image.
+            rois: ``(B, N, 4)``, of a clip ``(B, N, 6)``.
+            features: ``(B, C, H, W)`` of the image, of a clip ``(B, C, T, H, W)``.
             loss_scale: See :func:`~sparse_mm.models.layers.rois.sample_features`.
 
         Returns:
@@ -198,7 +236,11 @@ class SparseFormerUnit(nn.Module):
         if self.sampler is not None and self.mixing is not None:
             deltas = self.sampler.adjust(self.sampler.adjust_norm(tokens))
             rois = adjust_rois(rois, drop(deltas))
-            points = self.sampler(tokens, rois)  # (B, N, P, 2)
-            sampled = sample_features(features, points, loss_scale=loss_scale)  # (B, N, P, C)
+            points = self.sampler(tokens, rois)  # (B, N, P, 2), of a clip (B, N, P, 3)
+            if self.holds_ends:
+                points = hold_ends(points, features.shape[2])
+            sampled = sample_features(
+                features, points, clamp=self.clamps, loss_scale=loss_scale
+            )  # (B, N, P, C)
             tokens = tokens + drop(self.mixing(sampled, tokens))
         return tokens + drop(self.ffn(self.norm2(tokens))), rois

@@ -40,6 +40,31 @@ def check_image_size(images: Tensor, stride: int) -> None:
         )
 
 
+def check_clip_size(clips: Tensor, stride: int) -> None:
+    """Checks that clips have a frame, and frames that leave a feature map at least one place.
+
+    Raises:
+        BadInputError: They are no clips ``(B, 3, T, H, W)``, or too small.
+    """
+    if clips.dim() != 5:
+        raise BadInputError(
+            f'Clips must come as (B, 3, T, H, W), not as {tuple(clips.shape)}; a single image is a '
+            'clip with T = 1.'
+        )
+    if clips.shape[2] < 1:
+        raise BadInputError('A clip must have at least one frame, and this one has none.')
+    check_image_size(clips, stride)
+
+
+def frame_features(stem: nn.Module, clips: Tensor) -> Tensor:
+    """Applies an image's stem to every frame: ``(B, 3, T, H, W)`` -> ``(B, C, T, H', W')``."""
+    batch, _, frames = clips.shape[:3]
+    images = clips.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
+    # The channels of a place lie side by side, as the sampling reads them.
+    features = stem(images.contiguous(memory_format=torch.channels_last))  # (B * T, C, H', W')
+    return features.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
 class EarlyConvolution(nn.Module):
     """A convolution with stride 2, ReLU, max-pooling: 1/4 of the image's size.
 

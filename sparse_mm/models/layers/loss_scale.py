@@ -5,6 +5,7 @@ Mixed precision multiplies the loss, and with it every gradient, by the scale of
 scale: it hands it over (see :class:`~sparse_mm.engine.hooks.LossScaleHook`).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,19 +24,25 @@ class _ClampGradient(torch.autograd.Function):
         return gradient.clamp(-limit, limit), None
 
 
-def clamp_gradient(x: Tensor, bound: float, loss_scale: Tensor | None = None) -> Tensor:
+def clamp_gradient(
+    x: Tensor, bound: float | Sequence[float], loss_scale: Tensor | None = None
+) -> Tensor:
     """Gives ``x`` unchanged; clamps the gradient that comes back to ``[-bound, bound]``.
 
     Args:
         x: Any tensor, float32 or float64.
-        bound: Of the gradient as it is without a loss scale.
+        bound: Of the gradient as it is without a loss scale; or one for each place of the last
+            dimension.
         loss_scale: What the loss is multiplied by, of no dimension; None if it is not. It is never
             brought to the host, and read when this is called.
     """
     # What torch.jit.trace records is for inference, and it could not save a function of ours.
     if not torch.is_grad_enabled() or torch.jit.is_tracing():
         return x
-    limit = x.new_full((), bound)
+    if isinstance(bound, Sequence):
+        limit = torch.stack([x.new_full((), one) for one in bound])
+    else:
+        limit = x.new_full((), bound)
     if loss_scale is not None:
         limit = limit * torch.as_tensor(loss_scale).to(x)
     return _ClampGradient.apply(x, limit)

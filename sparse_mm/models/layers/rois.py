@@ -2,9 +2,10 @@
 
 The geometry of SparseFormer (Gao et al., ICLR 2024, section 3.2) in pure functions. A RoI is a box
 in relative coordinates, [0, 1] over the image, as ``(lower corner, upper corner)``: in an image
-``(x1, y1, x2, y2)``, in a clip ``(x1, y1, t1, x2, y2, t2)``; all functions but the sampling work in
-any number of dimensions ``D``. Coordinates are float32, whatever autocast says and whatever dtype
-the model has: half precision has too few digits for them. Only float64 stays float64.
+``(x1, y1, x2, y2)``, in a clip ``(x1, y1, t1, x2, y2, t2)``; what moves boxes and places points
+works in any number of dimensions ``D``. Coordinates are float32, whatever autocast says and
+whatever dtype the model has: half precision has too few digits for them. Only float64 stays
+float64.
 """
 
 import math
@@ -51,6 +52,38 @@ def grid_offsets(count: int) -> Tensor:
     return (grid_cells(count) - 0.5) * (1 - inset)
 
 
+def clip_rois(rois: Tensor, replicates: int) -> Tensor:
+    """Copies boxes of an image along the time of a clip, which the copies share out in order.
+
+    Args:
+        rois: ``(N, 4)``.
+        replicates: Number of copies ``R``.
+
+    Returns:
+        ``(R * N, 6)``; copy ``i`` lies on ``[i / R, (i + 1) / R]`` of the clip.
+    """
+    ends = torch.arange(replicates + 1, dtype=rois.dtype, device=rois.device) / replicates
+    start = ends[:-1].repeat_interleave(len(rois)).unsqueeze(-1)  # (R * N, 1)
+    end = ends[1:].repeat_interleave(len(rois)).unsqueeze(-1)
+    low, high = rois.repeat(replicates, 1).chunk(2, dim=-1)  # (R * N, 2) each
+    return torch.cat([low, start, high, end], dim=-1)
+
+
+def time_offsets(count: int) -> Tensor:
+    """Spreads sampling points over the time of their box: ``(count,)``, in no unit.
+
+    The times are those of Chebyshev's nodes: after division by three deviations, however many there
+    are, all of them lie inside the box (the outermost at 0.47 of its length from the middle), and
+    no frame is left out where the box has up to two thirds as many frames as points. Points that
+    are neighbours in the image look at different times. With a deviation more than twice that of
+    x, a step of the optimizer moves them by less.
+    """
+    nodes = torch.sin(math.pi * ((torch.arange(count) + 0.5) / count - 0.5))
+    # Multiples of the golden ratio's fraction jump to and fro as evenly as can be.
+    jumps = torch.arange(count, dtype=torch.float64) * (math.sqrt(5) - 1) / 2 % 1
+    return nodes[jumps.argsort().argsort()]
+
+
 def adjust_rois(rois: Tensor, deltas: Tensor) -> Tensor:
     """Moves and resizes boxes (SparseFormer, equation 4).
 
@@ -92,6 +125,26 @@ def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Ten
     return (low + high) / 2 + centred * (high - low)
 
 
+def hold_ends(points: Tensor, frames: int) -> Tensor:
+    """Lets the first and the last frame of a clip fill their whole time.
+
+    A frame stands at the middle of its time, so a sample between that middle and the end of the
+    clip would be mixed with the zeros outside, and a clip of one frame would darken everywhere but
+    at 0.5. Here zeros begin at the ends of the clip.
+
+    Args:
+        points: ``(B, N, P, 3)``, (x, y, t) in [0, 1].
+        frames: Of the clip.
+
+    Returns:
+        The points, moved in time.
+    """
+    time = points[..., 2:]
+    half = 0.5 / frames
+    time = time + (time.clamp(half, 1 - half) - time.clamp(0, 1))
+    return torch.cat([points[..., :2], time], dim=-1)
+
+
 def sample_features(
     features: Tensor,
     points: Tensor,
@@ -99,14 +152,16 @@ def sample_features(
     clamp: bool = True,
     loss_scale: Tensor | None = None,
 ) -> Tensor:
-    """Reads a feature map at points, bilinearly.
+    """Reads a feature map at points, linearly between places, of a clip also between frames.
 
-    The gradient of the coordinates is clamped to one over the map's height, since a bilinear
-    sample knows its surroundings no further than a pixel (SparseFormer, section 3.2).
+    The gradient of the coordinates is clamped, since such a sample knows its surroundings no
+    further than a pixel (SparseFormer, section 3.2): to one over the map's height, and that of time
+    to one over the number of frames.
 
     Args:
-        features: ``(B, C, H, W)``.
-        points: ``(B, N, P, 2)``, (x, y) in [0, 1], float32 or float64.
+        features: ``(B, C, H, W)``; of a clip ``(B, C, T, H, W)``.
+        points: ``(B, N, P, 2)``, (x, y) in [0, 1], float32 or float64; of a clip ``(B, N, P, 3)``,
+            (x, y, t).
         padding: What lies outside: ``'zeros'`` or ``'border'``.
         clamp: Whether to clamp the gradient of the coordinates.
         loss_scale: What mixed precision multiplies the loss by, and so the bound; None for 1.
@@ -114,11 +169,19 @@ def sample_features(
     Returns:
         ``(B, N, P, C)`` in the features' dtype, computed in float32 at least.
     """
+    in_clip = features.dim() == 5
     if clamp:
-        points = clamp_gradient(points, 1 / features.shape[-2], loss_scale)
+        pixel = 1 / features.shape[-2]
+        bound = (pixel, pixel, 1 / features.shape[2]) if in_clip else pixel
+        points = clamp_gradient(points, bound, loss_scale)
+    grid = points * 2 - 1
+    if in_clip:
+        grid = grid.unsqueeze(3)  # (B, N, P, 1, 3)
     sampled = F.grid_sample(
-        features.to(points.dtype), points * 2 - 1, padding_mode=padding, align_corners=False
-    )  # (B, C, N, P)
+        features.to(points.dtype), grid, padding_mode=padding, align_corners=False
+    )  # (B, C, N, P), of a clip (B, C, N, P, 1)
+    if in_clip:
+        sampled = sampled.squeeze(-1)
     return sampled.to(features.dtype).permute(0, 2, 3, 1)
 
 
