@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.models.backbones.sparse_former_constants import CONSTANTS, Constants
 from sparse_mm.models.layers.adaptive_mixing import DECODERS
+from sparse_mm.models.layers.attention import attention
 from sparse_mm.models.layers.precision import at_least_float32
 from sparse_mm.models.layers.rois import (
     adjust_rois,
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         batch, count, dim = tokens.shape
         qkv = self.qkv(tokens).view(batch, count, 3, self.num_heads, dim // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, heads, N, dim / heads) each
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attention(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(batch, count, dim))
 
 

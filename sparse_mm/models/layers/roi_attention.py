@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.attention import attention
 from sparse_mm.models.layers.precision import at_least_float32
 
 SMALLEST = 1 / 128  # of the image: a smaller RoI counts as one of this side
@@ -124,6 +125,6 @@ class RoIAttention(nn.Module):
         value = torch.cat([level, *slopes], dim=-1)  # (B, heads, N, 3d)
         # The rival of logit 0, without a word to say.
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-        answer = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        answer = attention(query, key, value, scale=1.0)
         level, slope_x, slope_y = answer.chunk(3, dim=-1)  # (B, heads, P, d) each
         return level + slope_x * places[:, :1] + slope_y * places[:, 1:]

@@ -1,8 +1,32 @@
 """Attention inside windows, with relative position bias (Swin, ICCV 2021, section 3.2)."""
 
+from typing import Protocol
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sparse_mm.models.layers.attention import attention
+
+
+class Kernel(Protocol):
+    """Another way to compute :func:`attend`."""
+
+    def takes(self, qkv: Tensor, bias: Tensor, dropout: float) -> bool:
+        """Whether it computes attention of such arguments."""
+
+    def run(
+        self,
+        qkv: Tensor,
+        bias: Tensor,
+        kinds: Tensor | None,
+        masks: Tensor | None,
+        scale: float | None,
+    ) -> Tensor:
+        """Computes it, as :func:`attend` does without dropout."""
+
+
+# Those that are asked before PyTorch's attention: sparse_mm.cuda.use_window_kernel adds one.
+KERNELS: list[Kernel] = []
 
 
 def relative_position_index(window_size: int) -> Tensor:
@@ -36,13 +60,16 @@ def attend(
         qkv: ``(num_windows, N, 3, heads, d)``: queries, keys and values.
         bias: ``(heads, N, N)``, added to the logits of all windows.
         kinds: ``(num_windows,)`` int64, which of ``masks`` holds for each window; None for no mask.
-        masks: ``(4, N, N)``, added to the logits.
+        masks: ``(4, N, N)``, added to the logits; the first is zeros.
         scale: Of the logits; None for ``d ** -0.5``.
         dropout: Of the attention weights.
 
     Returns:
         ``(num_windows, N, heads * d)``.
     """
+    for kernel in KERNELS:
+        if kernel.takes(qkv, bias, dropout):
+            return kernel.run(qkv, bias, kinds, masks, scale)
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (num_windows, heads, N, d) each
     return attend_heads(query, key, value, bias, kinds, masks, scale, dropout)
 
@@ -61,9 +88,7 @@ def attend_heads(
     bias = bias.unsqueeze(0)
     if kinds is not None and masks is not None:
         bias = (bias + masks.unsqueeze(1)).index_select(0, kinds)  # (num_windows, heads, N, N)
-    x = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout, scale=scale
-    )
+    x = attention(query, key, value, bias.to(query.dtype), dropout, scale)
     return x.transpose(1, 2).flatten(2)
 
 

@@ -1,0 +1,72 @@
+"""Scaled dot product attention: the one place that says which of PyTorch's kernels may compute it.
+
+On Hopper GPUs PyTorch 2.11 prefers cuDNN's attention in half precision. That one builds a plan for
+every new shape, about half a second each, and images of several sizes with random pruning ratios
+bring thousands of shapes. There is also a public report of NaN gradients of it, for short sequences
+with a mask. So cuDNN is left out; among the other kernels PyTorch chooses.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention, by any of PyTorch's kernels but cuDNN's.
+
+    Args:
+        query: ``(B, heads, N, d)``.
+        key: ``(B, heads, M, d)``.
+        value: ``(B, heads, M, d')``.
+        bias: Added to the logits, broadcastable to ``(B, heads, N, M)``; None for nothing.
+        dropout: Of the attention weights.
+        scale: Of the logits; None for ``d ** -0.5``.
+
+    Returns:
+        ``(B, heads, N, d')``.
+    """
+    if not _on_gpu(query):
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
+    with _without_cudnn():
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
+
+
+def _on_gpu(x: Tensor) -> bool:
+    return x.is_cuda
+
+
+def _without_cudnn() -> AbstractContextManager:
+    # Where a graph is captured, the context that the compiler knows. Elsewhere what the caller has
+    # chosen among the other kernels, by a context of its own, stays in force.
+    return sdpa_kernel(BACKENDS) if torch.compiler.is_compiling() else _cudnn_switched_off()
+
+
+@contextmanager
+def _cudnn_switched_off() -> Iterator[None]:
+    settings = torch.backends.cuda
+    others = (
+        settings.flash_sdp_enabled(),
+        settings.mem_efficient_sdp_enabled(),
+        settings.math_sdp_enabled(),
+    )
+    if not settings.cudnn_sdp_enabled() or not any(others):  # off; or asked for, and alone
+        yield
+        return
+    settings.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        settings.enable_cudnn_sdp(True)
