@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.hooks.compiling import check_not_compiled
 from sparse_mm.engine.hooks.units import check_unit
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
@@ -58,7 +59,8 @@ class SparsityAdaptationHook(Hook):
         """Finds the backbone.
 
         Raises:
-            BadInputError: There is none to prune, its config names ratios, or the space is empty.
+            BadInputError: There is none to prune, its config names ratios, the space is empty, or
+                the model is compiled.
         """
         self.backbone = find_backbone(runner.model)
         if self.backbone.keeps_own_ratios:
@@ -66,6 +68,7 @@ class SparsityAdaptationHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsityAdaptationHook would change "
                 'them in every iteration; leave one of the two out.'
             )
+        check_not_compiled(runner, 'SparsityAdaptationHook')
         check_unit(runner, 'SparsityAdaptationHook', self.by_epoch, begin=self.begin, end=self.end)
         if self.end is not None:
             length = runner.max_epochs if self.by_epoch else runner.max_iters

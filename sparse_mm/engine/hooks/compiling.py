@@ -1,0 +1,36 @@
+"""Compiled models: what a compiler makes is for one setting of the pruning ratios."""
+
+from mmengine.runner import Runner
+from torch._dynamo.eval_frame import OptimizedModule
+
+from sparse_mm.errors import BadInputError
+
+
+def check_not_compiled(runner: Runner, hook: str) -> None:
+    """Refuses a hook that changes the ratios of a model that is compiled.
+
+    Dynamo compiles anew for each setting, and after eight of them computes without what it has
+    compiled, with a mere line in a log.
+
+    Args:
+        runner: Whose training is checked.
+        hook: Name of the hook, for the message.
+
+    Raises:
+        BadInputError: MMEngine compiles the training step (``compile`` of the config), or a part of
+            the model is compiled.
+    """
+    asked = getattr(runner, 'cfg', {}).get('compile', None)
+    by_config = asked is not None and asked is not False
+    by_hand = any(
+        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+        for module in runner.model.modules()
+    )
+    if not by_config and not by_hand:
+        return
+    what = f'compile={asked!r} compiles the model' if by_config else 'the model is compiled'
+    raise BadInputError(
+        f'{hook} changes the pruning ratios, and {what}, for one setting of them at a time: after '
+        'eight settings PyTorch would silently go back to computing without it; leave the '
+        'compiling out here, and compile when you finetune or deploy one setting.'
+    )
