@@ -33,7 +33,7 @@ class Recording:
 
     A replay reads the memory that the pass read when it was recorded. So a recording keeps that
     memory: weights that are written to in place count in the next replay, while a model whose
-    weights were *replaced* needs another recording (:mod:`sparse_mm.cuda.graphs` sees to it).
+    weights were *replaced*, or whose pruning ratios have changed, needs another recording.
 
     Args:
         run: The pass, ``images -> outputs``. It must not wait for the device, and under autocast
