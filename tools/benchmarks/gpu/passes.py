@@ -8,11 +8,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from sparse_mm.cuda.recording import Recording
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, SparseViT, SparseViTV2
+from sparse_mm.models import (
+    BootstrappedSparseFormer,
+    SparseFormer,
+    SparseViT,
+    SparseViTV2,
+    VideoSparseFormer,
+)
 from tools.benchmarks.runs import MIDDLE_L, MIDDLE_T, SWIN_L, SWIN_T
 
 Outputs = tuple[Tensor, ...]
@@ -127,8 +132,7 @@ def cases(tiny: bool) -> Iterator[Case]:
     yield Case('SparseFormer', lambda: former(tiny), square)
     yield Case('SparseFormer, tokens', lambda: former(tiny, out_type='tokens'), square)
     yield Case('BootstrappedSparseFormer', lambda: _bootstrapped(tiny), square)
-    if MODELS.get('VideoSparseFormer') is not None:
-        yield Case('VideoSparseFormer', lambda: _video(tiny), (4 if tiny else 8, *square))
+    yield Case('VideoSparseFormer', lambda: _video(tiny), (4 if tiny else 8, *square))
 
 
 def _version_2(tiny: bool) -> nn.Module:
@@ -157,8 +161,12 @@ def _bootstrapped(tiny: bool) -> nn.Module:
 
 def _video(tiny: bool) -> nn.Module:
     torch.manual_seed(0)
-    settings = dict(TINY_FORMER, num_heads=2) if tiny else {}
-    model = MODELS.build(dict(type='VideoSparseFormer', **settings))
+    settings: dict[str, Any] = dict(drop_path_rate=0.0)
+    if tiny:
+        settings.update(
+            arch=TINY_FORMER, replicates=2, num_heads=2, num_points=4, feature_channels=8
+        )
+    model = VideoSparseFormer(**settings)
     model.init_weights()
     return model.eval()
 
