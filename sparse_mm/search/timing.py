@@ -106,7 +106,7 @@ def rounds_in_turns(
     seconds: float = 20.0,
     repeats: tuple[int, int] = (5, 300),
 ) -> list[list[float]]:
-    """Times several functions in turns, in another order every round.
+    """Times several functions in turns, in another order every round, each on an idle device.
 
     Args:
         runs: What to time.
@@ -125,6 +125,7 @@ def rounds_in_turns(
         marks: list[Any] = [None] * len(runs)
         rng.shuffle(order)
         for index in order:
+            watch.wait()  # a queue of work would hide what the host takes
             start = watch.mark()
             runs[index]()
             marks[index] = start, watch.mark()
@@ -304,6 +305,7 @@ def _time_rounds(
         rng.shuffle(order)
         for index in order:
             backbone.override_ratios(settings[index])  # type: ignore[operator]
+            watch.wait()  # a queue of work would hide what the host takes
             began = time.process_time()
             taken[index] = [((), watch.mark())]
             with context:

@@ -15,7 +15,7 @@ from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import TABLE_FORMAT, CostModel, LatencyTable
 from sparse_mm.search.space import RatioSpace
-from sparse_mm.search.timing import measure_table, measure_whole
+from sparse_mm.search.timing import Stopwatch, measure_table, measure_whole, rounds_in_turns
 
 SMALL = dict(embed_dims=16, depths=(2, 3), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
 
@@ -109,6 +109,24 @@ def test_checks_are_whole_passes_whose_parts_nobody_marks(small):
     ((setting, whole),) = found.checks
     assert setting == space.most
     assert whole > 0
+
+
+def test_every_pass_begins_on_an_idle_device(small, monkeypatch):
+    """A queue of work before it would hide what the host takes."""
+    backbone, shape, space = small
+    events = []
+    wait = Stopwatch.wait
+    monkeypatch.setattr(Stopwatch, 'wait', lambda watch: (events.append('wait'), wait(watch)))
+
+    def run(backbone, images, mark):
+        events.append('run')
+        marked_pass(backbone, images, mark)
+
+    measure_table(backbone, shape, space, run, seconds=0.01, repeats=(2, 2))
+    rounds_in_turns([lambda: events.append('run')] * 2, torch.device('cpu'), 0.01, (2, 2))
+    before = [events[i - 1] for i, event in enumerate(events) if event == 'run']
+    assert len(before) > 10
+    assert set(before) == {'wait'}
 
 
 def test_measuring_leaves_the_backbone_as_it_was(small):
