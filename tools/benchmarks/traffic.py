@@ -67,7 +67,7 @@ class Traffic(TorchDispatchMode):
         if function.namespace == 'prim':  # a look at a fake tensor's device
             return function(*args, **kwargs)
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        if _waits(function, inputs, kwargs):
+        if _waits(function, inputs, args, kwargs):
             self.waits.append(str(function))
         out = function(*args, **kwargs)
         outputs = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
@@ -90,7 +90,7 @@ def _bytes(x: Tensor) -> int:
     return count * x.element_size()
 
 
-def _waits(function: Any, inputs: list[Tensor], kwargs: dict) -> bool:
+def _waits(function: Any, inputs: list[Tensor], args: tuple, kwargs: dict) -> bool:
     if function in WAITS:
         return True
     if function in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
@@ -100,7 +100,8 @@ def _waits(function: Any, inputs: list[Tensor], kwargs: dict) -> bool:
         devices = {x.device.type for x in inputs}
         if 'device' in kwargs and kwargs['device'] is not None:
             devices.add(torch.device(kwargs['device']).type)
-        return len(devices) > 1 and not kwargs.get('non_blocking', False)
+        non_blocking = kwargs.get('non_blocking', args[2] if len(args) > 2 else False)
+        return len(devices) > 1 and not non_blocking
     return False
 
 

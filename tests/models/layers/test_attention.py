@@ -1,5 +1,7 @@
 """Which of PyTorch's kernels may compute attention; that it is said in one place."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -57,7 +59,8 @@ def test_cudnn_is_left_out_and_the_switches_stay_as_they_were(seen):
 def test_what_the_caller_has_chosen_stays_in_force(seen, chosen):
     with sdpa_kernel(getattr(SDPBackend, chosen)):
         before = switches()
-        attention(heads(), heads(), heads())
+        with suppress(RuntimeError):  # a CPU has no cuDNN
+            attention(heads(), heads(), heads())
     assert seen == [before]
 
 
