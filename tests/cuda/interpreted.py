@@ -54,6 +54,8 @@ def case(side, heads, size, windows, dtype, shifted, bias_dtype=torch.float32):
 def errors():
     found = {}
     for shape, dtype, shifted in product(SHAPES, DTYPES, (False, True)):
+        if not shifted and shape != SHAPES[0]:
+            continue  # among shifted windows there are some without a mask
         name = f'{shape} {dtype} {shifted}'
         found[name] = dtype, case(*shape, getattr(torch, dtype), shifted)
     half = torch.bfloat16

@@ -38,7 +38,7 @@ def interpreted():
 
 
 def test_it_is_attention_of_all_windows_heads_and_precisions(interpreted):
-    assert len(interpreted['errors']) == 38
+    assert len(interpreted['errors']) == 23
     wrong = {k: e for k, (dtype, e) in interpreted['errors'].items() if not e < LIMITS[dtype]}
     assert wrong == {}
 
@@ -122,18 +122,18 @@ def test_exports_as_one_operator():
 
 def test_a_compiler_sees_the_kernel_itself():
     pytest.importorskip('triton', reason='triton comes with the CUDA builds of torch')
+    from torch._functorch.aot_autograd import aot_module_simplified
+
     seen = []
 
+    def look(module, inputs):
+        seen.extend(str(node.target) for node in module.graph.nodes)
+        raise RuntimeError('seen')
+
     def backend(graph, inputs):
-        from torch._functorch.aot_autograd import aot_module_simplified
-
-        def look(module, inputs):
-            seen.extend(str(node.target) for node in module.graph.nodes)
-            return lambda *args: [torch.zeros(3, 9, 32)]
-
         return aot_module_simplified(graph, inputs, fw_compiler=look)
 
     torch._dynamo.reset()
-    with torch.no_grad():
+    with torch.no_grad(), pytest.raises(Exception, match='seen'):
         torch.compile(Attention(), backend=backend, fullgraph=True)(*arguments())
     assert any('triton_kernel_wrapper' in name for name in seen), seen
