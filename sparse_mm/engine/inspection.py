@@ -14,7 +14,7 @@ from torch import nn
 
 from sparse_mm.engine.hosts import TEXT_PARTS, scope_of, size_after, size_of_4_to_3_after
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import BootstrappedSparseFormer, SparseFormer
+from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.search.cost import BackboneShape, StageShape
 
@@ -49,8 +49,8 @@ def our_backbone(model: nn.Module) -> Any:
     return _the_one(
         model,
         BACKBONES,
-        'backbones of the kinds SparseViT, SparseViTV2, SparseFormer, BootstrappedSparseFormer; '
-        'exactly one is needed.',
+        'backbones of the kinds SparseViT, SparseViTV2, SparseFormer, BootstrappedSparseFormer, '
+        'VideoSparseFormer; exactly one is needed.',
     )
 
 
@@ -175,6 +175,31 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
             '--image-size H W, other tools: --shape H W, SparsitySearchHook: image_size=(H, W)).'
         )
     return size
+
+
+def sees_clips(backbone: nn.Module) -> bool:
+    """Whether a backbone takes clips ``(B, 3, T, H, W)`` rather than images."""
+    return isinstance(backbone, VideoSparseFormer)
+
+
+def usual_clip_length(cfg: Config, split: str) -> int:
+    """Finds how many frames the clips of a split have.
+
+    Args:
+        cfg: The run's config.
+        split: ``'val'`` or ``'test'``.
+
+    Raises:
+        BadInputError: The pipeline does not say.
+    """
+    loader = cfg.get(f'{split}_dataloader') or {}
+    for dataset in leaf_datasets(loader.get('dataset') or ConfigDict()):
+        for transform in dataset.get('pipeline') or ():
+            if transform.get('clip_len'):
+                return int(transform['clip_len'])
+        if dataset.get('frames'):
+            return int(dataset['frames'])
+    raise BadInputError(f'The {split} pipeline has no number of frames; give one (--frames N).')
 
 
 def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int, int]:

@@ -27,6 +27,8 @@ from sparse_mm.engine.inspection import (
     build_model,
     input_channels,
     main_backbone,
+    sees_clips,
+    usual_clip_length,
     usual_image_size,
 )
 from sparse_mm.errors import BadInputError
@@ -42,6 +44,11 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar=('H', 'W'),
         help='image size in pixels; by default the fixed size of the test pipeline',
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        help='frames of a clip, for models of clips; by default those of the test pipeline',
     )
     parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
     parser.add_argument('--backbone', action='store_true', help='count the backbone alone')
@@ -88,8 +95,9 @@ def count_macs(model: Callable[..., Any], *inputs: Any, **options: Any) -> int:
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Builds the model, runs it once on random images, gives what was counted."""
     cfg = load_config(args)
-    if args.batch < 1 or (args.shape and min(args.shape) < 1):
-        raise BadInputError('--batch and --shape must be at least 1.')
+    given = [args.batch, *(args.shape or ()), *([] if args.frames is None else [args.frames])]
+    if min(given) < 1:
+        raise BadInputError('--batch, --shape and --frames must be at least 1.')
     shape = tuple(args.shape or usual_image_size(cfg, 'test'))
     model = build_backbone(cfg) if args.backbone else build_model(cfg)
     backbone: Any = main_backbone(model)
@@ -98,8 +106,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
         backbone.set_pruning_ratios(read_ratios(args.ratios))
 
+    frames = []
+    if sees_clips(backbone):
+        frames = [args.frames or usual_clip_length(cfg, 'test')]
+    elif args.frames is not None:
+        raise BadInputError(f'--frames: {type(backbone).__name__} is no model of clips.')
     counted = backbone if args.backbone else model
-    images = torch.randn(args.batch, input_channels(backbone), *shape)
+    images = torch.randn(args.batch, input_channels(backbone), *frames, *shape)
     if args.backbone:
         # On the meta device nothing is computed, yet everything runs.
         macs = count_macs(backbone.to('meta'), images.to('meta'))
@@ -113,7 +126,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         params=sum(parameter.numel() for parameter in counted.parameters()),
         counted='backbone' if args.backbone else 'model',
         type=type(counted).__name__,
-        shape=list(shape),
+        shape=[*frames, *shape],
         channels=images.shape[1],
         batch=args.batch,
         pruning_ratios=getattr(backbone, 'pruning_ratios', None),
@@ -128,11 +141,12 @@ def main() -> None:
     if args.json:
         print(json.dumps(result))
         return
-    macs, batch, (height, width) = result['macs'], result['batch'], result['shape']
-    size = f'{batch} x {result["channels"]} x {height} x {width}'
+    macs, batch = result['macs'], result['batch']
+    size = ' x '.join(map(str, [batch, result['channels'], *result['shape']]))
+    what = 'image' if len(result['shape']) == 2 else 'clip'
     print(f'{result["counted"]} ({result["type"]}), {size}')
     print(f'pruning ratios: {result["pruning_ratios"]}')
-    print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per image)')
+    print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per {what})')
     print(f'parameters: {result["params"] / 1e6:.2f} M')
 
 

@@ -1,6 +1,9 @@
 """Draws where SparseFormer's tokens look: RoIs and sampling points of each look, over the image.
 
 python tools/analysis_tools/visualize_rois.py IMAGE CONFIG CHECKPOINT --out rois.png
+
+For models of clips IMAGE is a video file, or the number of a sample of the config's test set, and
+each look becomes a row of frames with the boxes whose time they are of.
 """
 
 import argparse
@@ -28,6 +31,7 @@ from sparse_mm.engine.inspection import (
     leaf_datasets,
     main_backbone,
     preprocessor_config,
+    sees_clips,
     usual_image_size,
 )
 from sparse_mm.errors import BadInputError
@@ -37,7 +41,7 @@ from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('image', help='picture to look at')
+    parser.add_argument('image', help='picture, or video, to look at')
     parser.add_argument('config', help='config of a model with a SparseFormer')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('--out', default='rois.png', help='file to write (default: rois.png)')
@@ -180,20 +184,27 @@ def main() -> None:
     out = Path(args.out)
     report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
     has_pipeline = (cfg.get('test_dataloader') or {}).get('dataset') and not args.shape
-    # Where the pipeline reads the image, this is to see that it can be read.
-    shape = (1, 1) if has_pipeline else tuple(args.shape or usual_image_size(cfg, 'test'))
-    image = read_image(args.image, shape)
     model = build_model(cfg)
+    in_clips = sees_clips(main_backbone(model))
+    if in_clips:  # found as configs find it, and slow to import
+        from projects.video_recognition.video_recognition.visualization import draw_clip, load_clip
+    else:
+        # Where the pipeline reads the image, this is to see that it can be read.
+        shape = (1, 1) if has_pipeline else tuple(args.shape or usual_image_size(cfg, 'test'))
+        image = read_image(args.image, shape)
     report(check_checkpoint(args.checkpoint, model, whole=False))
     model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
-    if has_pipeline:
+    if in_clips:
+        image, x = load_clip(args.image, cfg, model, args.shape and tuple(args.shape))
+    elif has_pipeline:
         image, x = through_pipeline(args.image, cfg, model)
     else:
         x = normalise(image, cfg)
     looks = looks_of(main_backbone(model), x)
     stages = choose('stages', args.stages, 1, len(looks))
     tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
-    draw(image, looks, stages, tokens).savefig(out)
+    paint = draw_clip if in_clips else draw
+    paint(image, looks, stages, tokens).savefig(out)
     print(f'written: {out} ({len(stages)} of {len(looks)} looks, {len(tokens)} tokens)')
 
 

@@ -65,6 +65,7 @@ class DatasetFacts:
 DATASETS = {
     'ShapesDataset': DatasetFacts(draws_itself=True),
     'DrivingDataset': DatasetFacts(draws_itself=True),
+    'MotionClips': DatasetFacts(draws_itself=True),
     # These download themselves.
     **{
         name: DatasetFacts(draws_itself=True)
@@ -99,6 +100,12 @@ DATASETS = {
         split_folder=True,
         class_folders=True,
         num_classes=1000,
+    ),
+    'KineticsDataset': DatasetFacts(
+        'Kinetics-400',
+        'train/ and val/ with a folder for each class, and label_map_k400.txt, in one folder',
+        'KINETICS_ROOT',
+        instead='projects/video_recognition/configs/video_sparseformer_motion.py needs no data set',
     ),
     'CustomDataset': DatasetFacts(class_folders=True),  # mmpretrain's
 }

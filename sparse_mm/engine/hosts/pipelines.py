@@ -11,6 +11,10 @@ def size_after(transform: Mapping[str, Any]) -> tuple[int, int] | None:
     kind = transform['type']
     if is_kind(kind, 'AugmentSurroundImages'):  # of projects/bevdet
         return _pair(transform['size'])
+    if is_kind(kind, 'CropClips'):  # of projects/video_recognition
+        return _pair(transform['size'])
+    if is_kind(kind, 'ResizeClips') and transform.get('size'):
+        return _pair(transform['size'])
     if is_kind(kind, 'CenterCrop'):
         return _pair(transform['crop_size'])
     if is_kind(kind, 'FixShapeResize') and not transform.get('keep_ratio'):

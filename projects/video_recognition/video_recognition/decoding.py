@@ -1,0 +1,219 @@
+"""Frames of a video file, by PyAV: one pass over it, one thread, only wanted frames converted.
+
+A file that cannot be decoded to its end is an error with the file's name, never a clip of grey.
+"""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.registry import TRANSFORMS
+
+from projects.video_recognition.video_recognition.sampling import Sampling
+from sparse_mm.errors import BadInputError
+
+Choose = Callable[[np.ndarray], np.ndarray]
+
+
+class BrokenVideoError(BadInputError):
+    """A video is not there, has no pictures, or is damaged."""
+
+
+def import_av() -> ModuleType:
+    """Imports PyAV.
+
+    Raises:
+        BadInputError: It is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise BadInputError(
+            'Videos are decoded by PyAV, which is not installed; '
+            'pip install -r requirements/video.txt.'
+        ) from error
+    return av
+
+
+class Video:
+    """A video file, read whole in its compressed form; nothing is decoded yet.
+
+    How many frames it has is counted, and when they are shown is read from each of them: headers
+    are not believed.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        times: When its frames are shown, in seconds, rising: ``(N,)``.
+
+    Raises:
+        BrokenVideoError: It is not there, has no pictures, or is damaged.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._av = import_av()
+        try:
+            self._read()
+        except (OSError, self._av.error.FFmpegError) as error:
+            raise BrokenVideoError(
+                f'The video {path!r} cannot be read ({error.strerror or error}); copy it again, '
+                'or leave it out.'
+            ) from error
+        if not len(self.times):
+            raise BrokenVideoError(f'The video {path!r} has no frames: it is cut short or empty.')
+
+    def _read(self) -> None:
+        container = self._av.open(self.path)
+        if not container.streams.video:
+            only = ', only sound' if container.streams.audio else ''
+            raise BrokenVideoError(f'The video {self.path!r} has no pictures{only}; leave it out.')
+        self.stream = container.streams.video[0]
+        self.stream.codec_context.thread_count = 1
+        self.packets, end = [], 0.0
+        for packet in container.demux():
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None and packet.time_base is not None:
+                end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != self.stream.index or not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise self._damaged('a part of it is missing')
+            self.packets.append(packet)
+        # Matroska's reader does not say that a file ends too early.
+        lasts = (container.duration or 0) / self._av.time_base
+        if 'matroska' in container.format.name and end < lasts - 0.15 - 0.01 * lasts:
+            raise self._damaged(f'it ends after {end:.1f} of {lasts:.1f} seconds')
+        shown = [packet for packet in self.packets if not packet.is_discard]
+        self.times = self._times([packet.pts for packet in shown])
+        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        self.pixel_aspect = float(ratio) if ratio else 1.0
+        self._container = container  # else PyAV closes it
+
+    def _times(self, stamps: list[int | None]) -> np.ndarray:
+        """Seconds from time stamps; where some are lacking, by the average rate."""
+        if any(stamp is None for stamp in stamps):
+            rate = float(self.stream.average_rate or self.stream.guessed_rate or 25)
+            return np.arange(len(stamps)) / rate
+        return np.sort(np.array(stamps, np.float64)) * float(self.stream.time_base)
+
+    def frames(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Decodes up to the last wanted frame.
+
+        Args:
+            wanted: Places in ``times``, any number, in any order.
+
+        Returns:
+            The frames, RGB ``(len(wanted), H, W, 3)`` uint8, upright and with square pixels; and
+            None. Where the file has fewer frames than packets, as interlaced ones do: anything, and
+            the times of the frames there are.
+
+        Raises:
+            BrokenVideoError: A frame on the way is damaged.
+        """
+        needed, kept = set(wanted.tolist()), {}
+        stamps: list[int | None] = []
+        last = max(needed)
+        try:
+            for frame in self._decode():
+                if frame.is_corrupt:
+                    raise self._damaged(f'frame {len(stamps)} is')
+                if len(stamps) in needed:
+                    kept[len(stamps)] = self._picture(frame)
+                stamps.append(frame.pts)
+                if len(stamps) > last and self._as_expected(stamps):
+                    return np.stack([kept[place] for place in wanted.tolist()]), None
+        except self._av.error.FFmpegError as error:
+            raise self._damaged(error.strerror or str(error)) from error
+        if not stamps:
+            raise self._damaged('none of its frames can be decoded')
+        return np.empty(0), self._times(stamps)
+
+    def _decode(self) -> Any:
+        context = self.stream.codec_context
+        context.flush_buffers()
+        for packet in self.packets:
+            yield from packet.decode()
+        yield from self.stream.decode(None)
+
+    def _as_expected(self, stamps: list[int | None]) -> bool:
+        """Whether the frames so far were shown when the packets said."""
+        if any(stamp is None for stamp in stamps):
+            return True
+        shown = np.array(stamps, np.float64) * float(self.stream.time_base)
+        return bool(np.allclose(shown, self.times[: len(shown)], atol=1e-3))
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        picture = frame.to_ndarray(format='rgb24')
+        if abs(self.pixel_aspect - 1) > 1e-3:
+            size = max(1, round(picture.shape[1] * self.pixel_aspect)), picture.shape[0]
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+    def _damaged(self, how: str) -> BrokenVideoError:
+        return BrokenVideoError(
+            f'The video {self.path!r} is damaged ({how}); copy it again, or leave it out.'
+        )
+
+
+def read_frames(path: str, choose: Choose) -> np.ndarray:
+    """Reads chosen frames of a video.
+
+    Args:
+        path: The file.
+        choose: Chooses places among the times of all frames, an array of any shape.
+
+    Returns:
+        The frames in the shape of what was chosen, ``(…, H, W, 3)`` uint8, RGB.
+
+    Raises:
+        BrokenVideoError: The file is not there, has no pictures, or is damaged.
+    """
+    video = Video(path)
+    places = choose(video.times)
+    frames, times = video.frames(places.ravel())
+    if times is not None:
+        video = Video(path)
+        video.times = times
+        places = choose(times)
+        frames, times = video.frames(places.ravel())
+        if times is not None:
+            raise BrokenVideoError(f'The video {path!r} has other frames each time it is read.')
+    return frames.reshape(*places.shape, *frames.shape[1:])
+
+
+@TRANSFORMS.register_module()
+class DecodeClips:
+    """Reads clips of ``video_path`` into ``clips``: ``(num_clips, clip_len, H, W, 3)`` uint8, RGB.
+
+    Args:
+        random: Whether clips lie anywhere, as for training. Defaults to False.
+        **sampling: See :class:`~projects.video_recognition.video_recognition.sampling.Sampling`.
+    """
+
+    def __init__(self, random: bool = False, **sampling: Any) -> None:
+        self.random = random
+        try:
+            self.sampling = Sampling(**sampling)
+        except TypeError as error:
+            raise BadInputError(f'DecodeClips: {error}.') from error
+
+    @property
+    def clip_len(self) -> int:
+        """Frames of a clip."""
+        return self.sampling.clip_len
+
+    def __call__(self, results: dict) -> dict:
+        """Reads.
+
+        Raises:
+            BrokenVideoError: The file is not there, has no pictures, or is damaged.
+        """
+        results['clips'] = read_frames(
+            results['video_path'], lambda times: self.sampling.choose(times, self.random)
+        )
+        return results

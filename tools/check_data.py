@@ -1,0 +1,91 @@
+"""Says what a config's data sets hold, and what is missing or broken: ``check_data.py CONFIG``.
+
+Nothing is trained, and no more than a few samples of each set are opened, so that it takes seconds.
+"""
+
+import argparse
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
+
+from sparse_mm.engine.checks import check_data, check_samples, report
+from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.hosts import scope_of
+from sparse_mm.errors import BadInputError
+
+SPLITS = 'train', 'val', 'test'
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument(
+        '--samples', type=int, default=20, help='samples of each set to look for (default: 20)'
+    )
+    return parser.parse_args()
+
+
+def look_at(dataset: Any, split: str, num_samples: int) -> list[str]:
+    """Prints what a data set holds; gives what is wrong with it.
+
+    Args:
+        dataset: The data set, loaded.
+        split: Its name.
+        num_samples: How many samples to look for; data sets of videos open them.
+    """
+    own = getattr(dataset, 'describe', None)
+    print(f'{split}: {own() if own else f"{len(dataset)} samples."}')
+    problems = check_samples(dataset, split, num_samples)
+    survey = getattr(dataset, 'survey', None)
+    if survey:
+        broken = survey(num_samples)
+        opened = min(num_samples, len(dataset))
+        print(f'{split}: {len(broken)} broken of {opened} videos that were opened.')
+        problems += broken
+    return problems
+
+
+def check(cfg: Config, num_samples: int) -> list[str]:
+    """Builds every data set of a config, and looks at it.
+
+    Args:
+        cfg: The config.
+        num_samples: How many samples of each to look for.
+
+    Returns:
+        What is wrong, a sentence each.
+    """
+    splits = tuple(split for split in SPLITS if cfg.get(f'{split}_dataloader'))
+    problems = check_data(cfg, splits)
+    if problems:
+        return problems
+    init_default_scope(scope_of(cfg))
+    seen: list[Any] = []
+    for split in splits:
+        settings = cfg[f'{split}_dataloader'].dataset
+        if settings in seen:
+            print(f'{split}: as {splits[seen.index(settings)]}.')
+            seen.append(settings)
+            continue
+        seen.append(settings)
+        try:
+            problems += look_at(DATASETS.build(settings), split, num_samples)
+        except BadInputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def main() -> None:
+    """Looks at all data sets, then says what is wrong."""
+    args = parse_args()
+    if args.samples < 1:
+        raise BadInputError(f'--samples must be at least 1, not {args.samples}.')
+    cfg = load_config(args)
+    report(check(cfg, args.samples))
+    print('No problem found.')
+
+
+if __name__ == '__main__':
+    run(main)
