@@ -144,15 +144,16 @@ def test_checkpointing_changes_nothing():
 # Captured
 
 
-def test_compiled_at_several_sizes():
-    model = build()
+def test_compiled_at_several_lengths_and_sizes():
+    arch = dict(num_tokens=3, dims=(16, 32), depth=1, drop_path_rate=0.0)
+    model = build(arch=arch, focusing_repeats=1)
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    for size in ((5, 24, 32), (3, 16, 24), (8, 32, 16)):
+    for size in ((5, 24, 32), (3, 16, 24)):
         clips = smooth(*size)
+        check_close(gradients(compiled, clips), gradients(model, clips), 1e-3)
         with torch.no_grad():
             check_close(compiled(clips), model(clips))
-        check_close(gradients(compiled, clips), gradients(model, clips), 1e-3)
 
 
 @pytest.mark.parametrize('with_gradients', [False, True])

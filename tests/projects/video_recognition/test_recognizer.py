@@ -157,7 +157,7 @@ def test_mixing_treats_the_frames_of_a_clip_alike():
             assert (clips == clips[:, :, :1]).all()
             share = (clips[0].mean() - 50) / 100  # of the second clip in the first
             torch.testing.assert_close(out['data_samples'][0].gt_score[1], share, rtol=0, atol=1e-2)
-            mixed.add(0 < share < 1)
+            mixed.add(bool(0 < share < 1))
             assert torch.isfinite(model(**out, mode='loss')['loss'])
     assert True in mixed
 
