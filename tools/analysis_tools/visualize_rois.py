@@ -7,6 +7,7 @@ each look becomes a row of frames with the boxes whose time they are of.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
@@ -36,6 +39,7 @@ from sparse_mm.engine.inspection import (
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
+from tools.analysis_tools.clip_rois import draw_clip, load_clip
 
 
 def parse_args() -> argparse.Namespace:
@@ -186,9 +190,7 @@ def main() -> None:
     has_pipeline = (cfg.get('test_dataloader') or {}).get('dataset') and not args.shape
     model = build_model(cfg)
     in_clips = sees_clips(main_backbone(model))
-    if in_clips:  # found as configs find it, and slow to import
-        from projects.video_recognition.video_recognition.visualization import draw_clip, load_clip
-    else:
+    if not in_clips:
         # Where the pipeline reads the image, this is to see that it can be read.
         shape = (1, 1) if has_pipeline else tuple(args.shape or usual_image_size(cfg, 'test'))
         image = read_image(args.image, shape)
