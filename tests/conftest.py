@@ -3,6 +3,7 @@ runs."""
 
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,13 @@ SHARED = ROOT.parent / 'shared'
 THREADS = max(1, 2 // int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1)))
 os.environ['OMP_NUM_THREADS'] = str(THREADS)
 torch.set_num_threads(THREADS)
+
+
+def free_port() -> int:
+    """A port that nothing listens at: two suites on one machine do not meet."""
+    with socket.socket() as found:
+        found.bind(('localhost', 0))
+        return found.getsockname()[1]
 
 
 @pytest.fixture(autouse=True)

@@ -24,12 +24,13 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.file_backend import remove_leftovers
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.summary import summarise
 from sparse_mm.engine.work_dir import guard_work_dir
-from sparse_mm.ranks import on_every_process
+from sparse_mm.ranks import on_every_process, on_main_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,6 +87,7 @@ def main() -> None:
     start_processes(cfg)
     on_every_process(lambda: report(problems))
     said = guard_work_dir(cfg.work_dir)
+    on_main_process(lambda: remove_leftovers(Path(cfg.work_dir)))
     runner = build_runner(cfg)
     for sentence in said:
         runner.logger.info(sentence)

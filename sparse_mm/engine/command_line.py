@@ -20,6 +20,7 @@ from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
 from sparse_mm.engine.hosts import host_of, is_kind
+from sparse_mm.engine.leaving import in_group, is_lost_peer, leave_alone, leave_together
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.signals import StoppedError, leaving_in_order
 from sparse_mm.errors import BadInputError
@@ -123,9 +124,21 @@ def add_hooks(cfg: Config, *own: type[Hook]) -> None:
 def run(main: Callable[[], None]) -> None:
     """Runs a command; prints what the user can put right as one sentence, no traceback.
 
-    Processes of a launcher end together: one that leaves its group open can be killed at its exit
-    by the group's own threads, after all is done.
+    Processes of a launcher end together where all goes well; one that fails does not wait for the
+    others.
     """
+    try:
+        _run_and_tell(main)
+    except BaseException as error:
+        if not in_group():
+            raise
+        leave_alone(error)
+    if in_group():
+        leave_together()
+
+
+def _run_and_tell(main: Callable[[], None]) -> None:
+    """Runs a command; what the user can put right becomes a ``SystemExit`` that says so."""
     try:
         with leaving_in_order():
             main()
@@ -150,6 +163,11 @@ def run(main: Callable[[], None]) -> None:
             f'error: {error.filename or "A file"} cannot be written ({error.strerror}); make room '
             'or see to its rights, then run the same command again (train.py with --resume).'
         )
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    except RuntimeError as error:
+        if not is_lost_peer(error):
+            raise
+        sys.exit(
+            'error: Another process of this run has ended, and this one cannot go on without it; '
+            'its own message says why. Checkpoints and the state of a search are whole: the same '
+            f'command goes on from them (train.py with --resume). {str(error).strip()}'
+        )

@@ -53,8 +53,12 @@ def bring_back_replaced(folder: Path) -> list[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the unfinished files that :func:`write_atomically` had begun when it was killed."""
-    for path in folder.glob('.*.*'):
+    """Removes the unfinished files that :func:`write_atomically` had begun when it was killed.
+
+    Args:
+        folder: A work directory that no other run uses; its folders are looked at, too.
+    """
+    for path in (*folder.glob('.*.*'), *folder.glob('*/.*.*')):
         process = path.suffix[1:]
         if path.is_file() and process.isdigit() and path.stem.count('.') >= 2:
             path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
@@ -12,18 +11,6 @@ from sparse_mm.engine import hooks
 from sparse_mm.engine.command_line import add_hooks, build_runner, run
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
-
-
-def test_a_command_closes_its_process_group(tmp_path):
-    def main():
-        dist.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
-
-    try:
-        run(main)
-        assert not dist.is_initialized()
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def test_bad_input_is_one_sentence():

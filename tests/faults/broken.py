@@ -1,6 +1,7 @@
 """Parts of a toy run that fail on purpose, as the environment asks."""
 
 import os
+import signal
 from pathlib import Path
 
 import torch
@@ -13,8 +14,10 @@ from tests.engine.search.toy import ToyLogLikelihood, ToyPictures
 
 def asked(name: str) -> bool:
     """Whether this failure is asked for, on this rank."""
-    wanted, _, rank = os.environ.get('FAULT', '').partition(' ')
-    return wanted == name and (not rank or int(rank) == get_rank())
+    wanted, _, rank = os.environ.get('FAULT', '').rpartition(' ')
+    if not rank.isdigit():
+        return os.environ.get('FAULT') == name
+    return wanted == name and int(rank) == get_rank()
 
 
 @METRICS.register_module()
@@ -34,8 +37,9 @@ class BrokenMetric(ToyLogLikelihood):
                 raise ValueError('the evaluator is broken')
             if asked('memory'):
                 raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 20 GiB')
-            if asked('killed'):
-                os.kill(os.getpid(), 9)
+            if asked('killed once') and not os.path.exists('killed'):
+                Path('killed').touch()
+                os.kill(os.getpid(), signal.SIGKILL)
         if asked('nan'):
             return dict(likelihood=float('nan'))
         return super().compute_metrics(results)

@@ -3,77 +3,122 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 
 TRAIN = ROOT / 'tools' / 'train.py'
 SEARCH = ROOT / 'tools' / 'search.py'
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
 
 
-def launch(ranks: int, port: int) -> list[str]:
-    """How a command is started with so many processes."""
-    if ranks == 1:
-        return []
-    return ['-m', 'torch.distributed.run', f'--nproc_per_node={ranks}', f'--master_port={port}']
+class Forks:
+    """Starts command lines without importing everything for each (:mod:`tests.faults.forks`)."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / 'tests' / 'faults' / 'forks.py')],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert json.loads(self.process.stdout.readline()) == 'ready'
+
+    def ask(self, **order: object) -> dict:
+        """Gives an order; gives the answer."""
+        self.process.stdin.write(json.dumps(order) + '\n')
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """Ends it; what it has started ends by itself."""
+        self.process.stdin.close()
+        self.process.wait()
 
 
 class Run:
-    """A command line of the tools in a folder, in a group of its own processes."""
+    """A command line of the tools in a folder, in one process or several.
 
-    def __init__(self, folder: Path, *command: object, ranks: int = 1, port: int = 29650, **env):
-        launcher = ['--launcher', 'pytorch'] if ranks > 1 else []
-        self.log = (folder / 'log.txt').open('a+')
-        self.start = self.log.seek(0, os.SEEK_END)
-        self.process = subprocess.Popen(
-            [sys.executable, *launch(ranks, port), *map(str, command), *launcher],
-            cwd=folder,
-            env={**ENVIRONMENT, **env},
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    Args:
+        forks: Starts it.
+        folder: Where.
+        *command: A script and its options.
+        ranks: How many processes; they meet as torchrun's do, without its agent.
+        **env: Variables of its environment.
+    """
 
-    def output(self) -> str:
-        """What it has said so far."""
-        self.log.seek(self.start)
-        return self.log.read()
+    def __init__(
+        self, forks: Forks, folder: Path, *command: object, ranks: int = 1, **env: str
+    ) -> None:
+        self.forks = forks
+        self.codes: list[int | None] = [None] * ranks
+        self.logs = [folder / f'log{rank}.txt' for rank in range(ranks)]
+        self.starts = [log.stat().st_size if log.exists() else 0 for log in self.logs]
+        self.pids = []
+        port = str(free_port())
+        for rank, log in enumerate(self.logs):
+            words, own = [str(word) for word in command], dict(env)
+            if ranks > 1:
+                words += ['--launcher', 'pytorch']
+                own.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
+                own.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+            order = dict(command=words, cwd=str(folder), env=own, log=str(log))
+            self.pids.append(forks.ask(**order)['pid'])
 
-    def wait(self, seconds: float = 240) -> int:
-        """Its exit code; a run that hangs is killed, and fails the test."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
+    def output(self, rank: int | None = None) -> str:
+        """What one process has said, or all of them."""
+        chosen = range(len(self.logs)) if rank is None else [rank]
+        return '\n'.join(self.logs[r].read_text()[self.starts[r] :] for r in chosen)
+
+    def ended(self) -> bool:
+        """Whether all processes have ended."""
+        for rank, pid in enumerate(self.pids):
+            if self.codes[rank] is None:
+                self.codes[rank] = self.forks.ask(ended=pid)['code']
+        return None not in self.codes
+
+    def when(self, reached: Callable[[], bool], seconds: float = 120) -> bool:
+        """Waits until something is so, or the run has ended; says whether it is so."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.ended():
+            if reached():
+                return True
+            time.sleep(0.01)
+        return reached()
+
+    def wait(self, seconds: float = 120) -> list[int | None]:
+        """The exit codes of its processes; a run that hangs is killed, and fails the test."""
+        if not self.when(self.ended, seconds):
             self.kill()
-            raise AssertionError(f'hangs: {self.output()[-3000:]}') from None
+            raise AssertionError(f'hangs: {self.output()[-3000:]}')
+        return self.codes
 
     def finish(self) -> str:
         """Waits for its good end; gives what it said."""
-        code = self.wait()
-        assert code == 0, self.output()[-4000:]
+        codes = self.wait()
+        assert not any(codes), f'{codes} {self.output()[-4000:]}'
         return self.output()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to each process that lives, with the loaders of its session."""
+        for pid, code in zip(self.pids, self.codes, strict=True):
+            if code is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(pid, number)
 
     def kill(self) -> None:
         """SIGKILL to all of its processes."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def when(self, reached, seconds: float = 120) -> bool:
-        """Waits until something is so, or the run has ended; says whether it is so."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if reached():
-                return True
-            time.sleep(0.005)
-        return bool(reached())
+        self.send(signal.SIGKILL)
+        self.when(self.ended, 10)
 
 
 def scored(work: Path) -> int:
@@ -95,3 +140,8 @@ def same_weights(one: Path, other: Path) -> bool:
     """Whether two checkpoints have the same weights, bit by bit."""
     ours, theirs = (torch.load(p, weights_only=True)['state_dict'] for p in (one, other))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
+
+
+def unfinished(work: Path) -> list[Path]:
+    """Files that a killed process had begun, and checkpoints that were put out of the way."""
+    return [p for p in work.rglob('*') if re.fullmatch(r'\..*\.\d+|.*\.replaced', p.name)]

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sparse_mm.checkpoints import find_latest, latest_checkpoint, read_checkpoint
+from sparse_mm.engine.checks.annotation_files import check_info_file, is_cut_json
 from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.ratios import parse_ratios
@@ -137,6 +138,41 @@ def test_last_checkpoint_names_anything(tmp_path, text):
     (tmp_path / 'last_checkpoint').write_text(text, errors='replace')
     read_or_refuse(latest_checkpoint, str(tmp_path))
     assert [path.name for path in Path(tmp_path).iterdir()] == ['last_checkpoint']
+
+
+INFOS = pickle.dumps(dict(metainfo=dict(version='v1.0'), data_list=[dict(token='a')]))
+
+
+@QUICK
+@given(
+    content=st.binary(max_size=100)
+    | st.builds(
+        lambda place, byte, cut: INFOS[: int(place * len(INFOS))] + byte + INFOS[-cut:],
+        st.floats(0, 1),
+        st.binary(min_size=1, max_size=12),
+        st.integers(1, len(INFOS)),
+    )
+    # Operations that claim a length, up to far more than there is.
+    | st.builds(
+        lambda operation, length, rest: b'\x80\x04}' + operation + length + rest + b'.',
+        st.sampled_from([b'\x8d', b'\x8e', b'\x8b', b'\x96', b'\x95', b'X', b'T', b'B']),
+        st.binary(min_size=4, max_size=8),
+        st.binary(max_size=20),
+    )
+)
+def test_info_files(tmp_path, content):
+    path = tmp_path / 'infos.pkl'
+    path.write_bytes(content)
+    for problem in check_info_file(path, tmp_path):
+        assert '\n' not in problem
+    assert is_cut_json(path) in (True, False)
+    assert [found.name for found in tmp_path.iterdir()] == ['infos.pkl']
+
+
+def test_an_info_file_claims_a_length_that_no_memory_has(tmp_path):
+    path = tmp_path / 'infos.pkl'
+    path.write_bytes(b'\x80\x04}\x8d' + (2**62).to_bytes(8, 'little') + b'metainfo.')
+    assert 'is truncated or none of mmdet3d' in check_info_file(path, tmp_path)[0]
 
 
 def test_deep_files_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 
 SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
 COCO = ROOT / 'configs' / 'sparsevit_maskrcnn_coco.py'
@@ -195,7 +195,10 @@ def test_two_processes_train_together(run_tool, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        env={**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PORT': '29611'},
+        env={
+            **os.environ,
+            **{'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PORT': str(free_port())},
+        },
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     assert (tmp_path / 'run' / 'epoch_1.pth').is_file()

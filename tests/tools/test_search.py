@@ -136,7 +136,7 @@ def test_two_processes_find_the_same_winner(trained, config, tmp_path):
     common = config, trained / 'epoch_4.pth', '--budget', 'macs=0.7', 'macs=0.5', '--work-dir'
     output = finish(SEARCH, *common, 'one', cwd=tmp_path)
     assert 'at most 0.7 of the dense MACs: toy/likelihood' in output
-    launch = '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29617'
+    launch = '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone'
     finish(*launch, SEARCH, *common, 'two', '--launcher', 'pytorch', cwd=tmp_path)
     folders = [tmp_path / name / 'sparsity_search' for name in ('one', 'two')]
     one, two = (json.loads((folder / 'state.json').read_text()) for folder in folders)

@@ -4,6 +4,7 @@ Left to the hosts, they fail with a traceback after minutes of building, or trai
 """
 
 import pickletools
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from sparse_mm.engine.hosts import (
     label_maps_command,
     update_infos_command,
 )
+
+BEGINNING = 65536  # bytes of a pickle that are looked at
 
 
 def is_cut_json(path: Path) -> bool:
@@ -76,13 +79,14 @@ def _first_key(path: Path) -> str | None:
     """The first key of a pickled dictionary, ``'a list'`` for a list, None for all else."""
     try:
         with path.open('rb') as file:
-            # The key comes right after the few operations that open the dictionary.
-            for operation, argument, _ in islice(pickletools.genops(file), 10):
-                if operation.name in ('EMPTY_LIST', 'LIST'):
-                    return 'a list'
-                if isinstance(argument, str) and operation.name.endswith(('UNICODE', 'STRING')):
-                    return argument
-    except ValueError:  # it is no pickle
+            beginning = BytesIO(file.read(BEGINNING))  # whatever lengths a hostile file claims
+        # The key comes right after the few operations that open the dictionary.
+        for operation, argument, _ in islice(pickletools.genops(beginning), 10):
+            if operation.name in ('EMPTY_LIST', 'LIST'):
+                return 'a list'
+            if isinstance(argument, str) and operation.name.endswith(('UNICODE', 'STRING')):
+                return argument
+    except (ValueError, OverflowError):  # it is no pickle
         pass
     return None
 
