@@ -7,10 +7,11 @@ mmdet, mmseg, mmdet3d and mmpretrain: what builds on them is imported when it is
 
 import sparse_mm.mmcv_finder  # noqa: F401  (before anything imports mmcv)
 from sparse_mm import cpu, datasets, evaluation, models
-from sparse_mm.checkpoints import declare_safe_classes
 from sparse_mm.engine import hooks
+from sparse_mm.safe_classes import MMENGINE_DECLARES, declare_safe_classes
 from sparse_mm.version import __version__
 
-declare_safe_classes()
+if not MMENGINE_DECLARES:
+    declare_safe_classes()
 
 __all__ = ['__version__', 'cpu', 'datasets', 'evaluation', 'hooks', 'models']

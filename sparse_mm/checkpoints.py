@@ -17,10 +17,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError, UnsafeContentError
-from sparse_mm.safe_classes import declare_safe_classes
+from sparse_mm.safe_classes import safe_classes_declared
 from sparse_mm.weights_files import SUFFIX, read_safetensors
-
-__all__ = ['declare_safe_classes', 'find_latest', 'latest_checkpoint', 'read_checkpoint']
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -43,11 +41,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         return read_safetensors(path)
     zipped = not remote and _check_file(path)
     try:
-        if remote:
-            checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        else:
-            # Mapped, not read: a look at the names and shapes of a large checkpoint costs nothing.
-            checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+        with safe_classes_declared():
+            if remote:
+                checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+            else:
+                # Mapped, not read: a look at names and shapes of a large checkpoint costs nothing.
+                checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
     except UnsafeContentError as error:
         raise _unsafe(path, error.what) from error
     except Exception as error:  # torch raises half a dozen kinds for files that are no checkpoints

@@ -6,12 +6,16 @@ log histories, schedulers' annealing functions, numpy values of plain dtypes, pa
 name stands for a function or class of this file that makes that one thing and checks what it is
 given. numpy's own functions are not declared: a dtype's saved state can make numpy take raw bytes
 for addresses.
+
+MMEngine's fork (onedl) declares classes itself, some of them under the same names, for the length
+of each load. There ours are declared for the length of ours, so that neither meets the other's.
 """
 
 import datetime
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,9 +23,12 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from sparse_mm.errors import UnsafeContentError
 
+# Whether MMEngine's own loaders declare classes while they load: its fork's do.
+MMENGINE_DECLARES = hasattr(mmengine_checkpoint, 'get_torch_safe_globals')
 PLAIN_KINDS = 'biufcSUmM'  # bool, integers, floats, complex, bytes, str, timedelta64, datetime64
 STATISTICS = ('min', 'max', 'current', 'mean')
 ANNEALING = ('_annealing_cos', '_annealing_linear')
@@ -189,6 +196,7 @@ def _maker(cls: type) -> Callable:
     return make
 
 
+@functools.cache
 def _declared() -> list[Any]:
     """Names as they stand in checkpoints, with what each stands for here."""
     named: list[Any] = [
@@ -224,3 +232,11 @@ def _declared() -> list[Any]:
 def declare_safe_classes() -> None:
     """Lets ``torch.load(weights_only=True)`` read what the hosts put into their checkpoints."""
     torch.serialization.add_safe_globals(_declared())
+
+
+@contextmanager
+def safe_classes_declared() -> Iterator[None]:
+    """As :func:`declare_safe_classes`, for the length of a ``with`` block."""
+    known = set(torch.serialization.get_safe_globals())
+    with torch.serialization.safe_globals([item for item in _declared() if item not in known]):
+        yield

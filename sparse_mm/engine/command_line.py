@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from sparse_mm.engine.checkpoint_loader import read_checkpoints_safely
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
@@ -127,6 +128,7 @@ def run(main: Callable[[], None]) -> None:
     Processes of a launcher end together where all goes well; one that fails does not wait for the
     others.
     """
+    read_checkpoints_safely()
     try:
         _run_and_tell(main)
     except BaseException as error:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.converters.sparse_former import convert_sparse_former
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
@@ -23,7 +24,7 @@ def test_the_authors_outputs(shared, call_tool, tmp_path, name, cls, arch):
     weights, image, expected = load_tame(shared, name)
     torch.save(dict(model=weights), tmp_path / 'theirs.pth')
     assert f'arch={arch!r}' in call_tool(TOOL, 'theirs.pth', 'ours.pth')
-    saved = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    saved = read_checkpoint(str(tmp_path / 'ours.pth'))
     state, settings = saved['state_dict'], saved['meta']
     assert settings.pop('type') == cls.__name__
     assert settings['arch'] == arch
@@ -97,7 +98,7 @@ def test_copies_of_clips_are_counted(arch, replicates, call_tool, tmp_path):
             theirs[name] = theirs[name].flatten()
     torch.save(theirs, tmp_path / 'theirs.pth')
     assert f'replicates={replicates}' in call_tool(TOOL, 'theirs.pth', 'ours.pth')
-    saved = torch.load(tmp_path / 'ours.pth', weights_only=True)
+    saved = read_checkpoint(str(tmp_path / 'ours.pth'))
     meta = dict(type='VideoSparseFormer', arch=arch, replicates=replicates, constants='library')
     assert saved['meta'] == meta
     state = {name.removeprefix('backbone.'): value for name, value in saved['state_dict'].items()}

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import HOOKS
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.file_backend import WholeFilesBackend
 from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
 from sparse_mm.engine.work_dir import LOCK, WorkDirLock
@@ -145,7 +146,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path, call_tool, refusal):
         ('schedule', 'its parameter scheduler has no T_max'),
         ('schedules', 'it has 2 parameter schedulers, this config 1'),
     ):
-        checkpoint = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=True)
+        checkpoint = read_checkpoint(str(tmp_path / 'run/epoch_1.pth'))
         spoil(checkpoint, how)
         torch.save(checkpoint, tmp_path / 'spoiled.pth')
         message = refusal('train.py', 'toy.py', '--work-dir', 'run', '--resume', 'spoiled.pth')

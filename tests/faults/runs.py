@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from sparse_mm.checkpoints import read_checkpoint
 from tests.conftest import ROOT, free_port
 
 TRAIN = ROOT / 'tools' / 'train.py'
@@ -138,7 +139,7 @@ def winner(work: Path) -> dict:
 
 def same_weights(one: Path, other: Path) -> bool:
     """Whether two checkpoints have the same weights, bit by bit."""
-    ours, theirs = (torch.load(p, weights_only=True)['state_dict'] for p in (one, other))
+    ours, theirs = (read_checkpoint(str(p))['state_dict'] for p in (one, other))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
 
 

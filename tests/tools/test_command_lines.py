@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparse_mm.checkpoints import read_checkpoint
 from tests.conftest import ROOT, free_port
 
 SHAPES = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
@@ -105,8 +106,8 @@ def test_a_killed_run_resumes_to_the_weights_of_the_uninterrupted_one(trained, t
     assert not (run / 'epoch_2.pth').is_file()
     result = run_tool(*arguments, '--resume', *options)
     assert 'resumed epoch: 1' in result.stdout
-    found = torch.load(run / 'epoch_2.pth', weights_only=True)
-    expected = torch.load(folder / 'run' / 'epoch_2.pth', weights_only=True)
+    found = read_checkpoint(str(run / 'epoch_2.pth'))
+    expected = read_checkpoint(str(folder / 'run' / 'epoch_2.pth'))
     for name, value in expected['state_dict'].items():
         torch.testing.assert_close(found['state_dict'][name], value, rtol=0, atol=0, msg=name)
     assert found['param_schedulers'] == expected['param_schedulers']

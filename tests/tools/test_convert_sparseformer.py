@@ -7,6 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.converters.sparse_former import convert_sparse_former
 from sparse_mm.errors import BadInputError
 from tests.conftest import ROOT
@@ -26,7 +27,7 @@ def test_the_training_codes_checkpoint(weights, call_tool, tmp_path):
     printed = call_tool(TOOL, 'theirs.pth', 'ours.pth')
     assert 'taking model_ema' in printed
     assert "arch='tiny'" in printed
-    state = torch.load(tmp_path / 'ours.pth', weights_only=True)['state_dict']
+    state = read_checkpoint(str(tmp_path / 'ours.pth'))['state_dict']
     cfg = Config.fromfile(ROOT / 'configs' / 'sparseformer_tiny_imagenet.py')
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)

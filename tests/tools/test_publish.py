@@ -29,7 +29,7 @@ def test_a_training_becomes_one_small_file(trained, call_tool, tmp_path, suffix)
     assert 'averaged' in said
     assert 'none (dense)' not in said
     assert out.stat().st_size < trained.stat().st_size / 3
-    saved = torch.load(trained, weights_only=True)
+    saved = read_checkpoint(str(trained))
     found = weights_of(read_checkpoint(str(out)), str(out))
     former = 'inner.body.ratio_fractions'  # which a training writes for release 0.1, too
     assert torch.equal(saved['state_dict'].pop(former), found['inner.body.saved_ratios'])
@@ -45,8 +45,8 @@ def test_a_training_becomes_one_small_file(trained, call_tool, tmp_path, suffix)
 
 def test_the_weights_as_trained(trained, call_tool, tmp_path):
     assert 'as trained' in call_tool(TOOL, trained, tmp_path / 'raw.pth', '--raw')
-    own = torch.load(trained, weights_only=True)['ema_state_dict']
-    for name, value in torch.load(tmp_path / 'raw.pth', weights_only=True)['state_dict'].items():
+    own = read_checkpoint(str(trained))['ema_state_dict']
+    for name, value in read_checkpoint(str(tmp_path / 'raw.pth'))['state_dict'].items():
         assert torch.equal(own[f'module.{name}'], value), name
 
 

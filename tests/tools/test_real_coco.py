@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+from sparse_mm.checkpoints import read_checkpoint
 from tests.conftest import ROOT
 
 REDUCED = """
@@ -57,7 +58,7 @@ def test_the_whole_method(config, run_tool, tmp_path):
     assert 'coco/bbox_mAP:' in log
     losses = [float(value) for value in re.findall(r' loss: ([\d.]+|nan)', log)]
     assert all(loss == loss for loss in losses)
-    tuned = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=True)['state_dict']
+    tuned = read_checkpoint(str(tmp_path / 'run' / 'epoch_2.pth'))['state_dict']
     best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
     numerators, denominators = tuned['backbone.saved_ratios'].T
     found = [ratio for stage in best['pruning_ratios'] for ratio in stage for _ in range(2)]
@@ -67,7 +68,7 @@ def test_the_whole_method(config, run_tool, tmp_path):
 
     log = run_tool('train.py', path, *run, '--resume', *three, env=env).stdout
     assert 'resumed epoch: 2' in log
-    resumed = torch.load(tmp_path / 'run' / 'epoch_3.pth', weights_only=True)['state_dict']
+    resumed = read_checkpoint(str(tmp_path / 'run' / 'epoch_3.pth'))['state_dict']
     assert torch.equal(resumed['backbone.saved_ratios'], tuned['backbone.saved_ratios'])
 
     log = run_tool('test.py', path, 'run/epoch_3.pth', *run, env=env).stdout

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sparse_mm.checkpoints import read_checkpoint
 from tests.conftest import ROOT
 
 REDUCED = """
@@ -33,7 +34,7 @@ def test_two_steps_and_a_test(run_tool, tmp_path, shared):
     log = run_tool('train.py', config, '--work-dir', 'run', env=env).stdout
     assert 'accuracy/top1' in log
     assert 'loss: nan' not in log
-    checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
+    checkpoint = read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))
     # MMEngine saves what is validated, the average, as the state_dict.
     averaged, raw = checkpoint['state_dict'], checkpoint['ema_state_dict']
     name = 'backbone.focusing.attn.qkv.weight'

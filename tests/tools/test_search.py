@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from sparse_mm.checkpoints import latest_checkpoint
+from sparse_mm.checkpoints import latest_checkpoint, read_checkpoint
 from tests.conftest import ROOT
 from tests.engine.search.toy import toy_config
 
@@ -98,7 +98,7 @@ def test_killed_before_its_first_checkpoint_it_starts_anew_from_its_own_weights(
     log = call_tool('train.py', 'toy.py', '--work-dir', 'run', '--resume')
     assert 'Nothing to resume in run' in log
     assert 'Load checkpoint from start.pth' in log
-    assert torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
+    assert read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))['meta']['epoch'] == 1
 
 
 @pytest.mark.slow
@@ -125,8 +125,8 @@ def test_killed_in_each_phase_it_reaches_the_same_end(trained, config, tmp_path)
         best.pop('measured_latency')  # for people; no decision rests on it
     assert found == expected
     assert read(run, 'state.json')['records'] == read(trained, 'state.json')['records']
-    ours = torch.load(run / 'epoch_6.pth', weights_only=True)
-    theirs = torch.load(trained / 'epoch_6.pth', weights_only=True)
+    ours = read_checkpoint(str(run / 'epoch_6.pth'))
+    theirs = read_checkpoint(str(trained / 'epoch_6.pth'))
     for name, value in theirs['state_dict'].items():
         assert torch.equal(ours['state_dict'][name], value), name
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.command_line import build_runner
 from tests.engine.search.toy import ToyClassifier, toy_config
 
@@ -37,7 +38,7 @@ def test_a_winner_reaches_them(tmp_path, priority, first, update_buffers):
     train(tmp_path, ema, first)
     winner = json.loads((tmp_path / 'sparsity_search' / 'best.json').read_text())['pruning_ratios']
     for epoch in (3, 4, 6):  # adapting, adapted, finetuned
-        saved = torch.load(tmp_path / f'epoch_{epoch}.pth', weights_only=True)
+        saved = read_checkpoint(str(tmp_path / f'epoch_{epoch}.pth'))
         own, averaged = saved['ema_state_dict'][f'module.{KEY}'], saved['state_dict'][KEY]
         assert torch.equal(own, averaged)
         model = ToyClassifier()
@@ -56,6 +57,6 @@ def test_a_winner_reaches_them(tmp_path, priority, first, update_buffers):
         custom_hooks=[ema],
         train_cfg=dict(by_epoch=True, max_epochs=1),
     )
-    saved = torch.load(tmp_path / 'again' / 'epoch_1.pth', weights_only=True)
+    saved = read_checkpoint(str(tmp_path / 'again' / 'epoch_1.pth'))
     assert torch.equal(saved['state_dict'][KEY], averaged)
     assert torch.equal(saved['ema_state_dict'][f'module.{KEY}'], averaged)

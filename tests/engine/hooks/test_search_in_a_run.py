@@ -4,9 +4,9 @@ import json
 import multiprocessing
 
 import pytest
-import torch
 from mmengine.hooks import EarlyStoppingHook, Hook
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.hooks import CheckResumeHook, SparsitySearchHook
 from tests.engine.search.toy import toy_runner
 
@@ -74,7 +74,7 @@ def test_a_resumed_run_goes_on_with_what_its_search_began_with(tmp_path):
     assert identity(tmp_path) == before
     assert not list((tmp_path / 'sparsity_search').glob('state.json.*'))
     state = json.loads((tmp_path / 'sparsity_search/state.json').read_text())
-    start = torch.load(tmp_path / 'sparsity_search/start.pth', weights_only=True)
+    start = read_checkpoint(str(tmp_path / 'sparsity_search/start.pth'))
     assert (start['meta']['epoch'], len(state['records'])) == (4, 18)
     assert runner.epoch == 6
 
@@ -109,7 +109,7 @@ def test_the_best_is_counted_anew_and_nothing_is_left_over(tmp_path):
     ratios = [
         any(
             value.any()
-            for name, value in torch.load(p, weights_only=True)['state_dict'].items()
+            for name, value in read_checkpoint(str(p))['state_dict'].items()
             if name.endswith('saved_ratios') and value[..., 0].any()
         )
         for p in (dense, best)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.hooks import SparsitySearchHook
 from sparse_mm.engine.inspection import backbone_shape, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
@@ -102,8 +103,8 @@ def test_training_is_the_same_as_with_the_winner_known_before(tmp_path):
     known._hooks = [h for h in known.hooks if not isinstance(h, SparsitySearchHook)]
     known.register_hook(Set())
     known.train()
-    expected = torch.load(tmp_path / 'known/epoch_6.pth', weights_only=True)
-    found = torch.load(tmp_path / 'searched/epoch_6.pth', weights_only=True)
+    expected = read_checkpoint(str(tmp_path / 'known/epoch_6.pth'))
+    found = read_checkpoint(str(tmp_path / 'searched/epoch_6.pth'))
     assert 'inner.body.saved_ratios' in found['state_dict']
     for part in 'state_dict', 'ema_state_dict':
         for name, value in expected[part].items():
