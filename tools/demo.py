@@ -17,11 +17,13 @@ from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.space import CHOICES, RatioSpace
+from sparse_mm.search.timing import measure_whole
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py'
+CONFIG = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_demo.py'
 # What the demo would like the backbone to cost, of dense.
 BUDGET = 0.7
+MEASURE_SECONDS = 5.0  # for the winner beside dense, at the end
 
 
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
@@ -58,30 +60,45 @@ def lowest_latency(cfg: Config, path: Path, settings: dict[str, Any]) -> float:
 
 
 def choose_budget(cfg: Config, work_dir: Path, overrides: list[str]) -> dict[str, Any]:
-    """Measures latencies where the search will look for them, and chooses a budget to suit."""
-    decided = work_dir / 'demo_budget.json'
-    if decided.is_file():
-        return json.loads(decided.read_text())
-    settings = cfg.custom_hooks[find_hook(cfg, 'SparsitySearchHook')]
-    table = work_dir / 'sparsity_search' / 'latency_table.json'
-    table.parent.mkdir(parents=True, exist_ok=True)
-    if not table.is_file():
-        options = ['--batch', settings['batch'], '--seconds', settings['latency_seconds']]
-        measured = run_tool(
-            *('analysis_tools/latency_table.py', CONFIG, '--out', table, *options, *overrides),
-            log=work_dir / 'demo.log',
-            may_fail=True,
-        )
-        if not measured:
-            print('  this machine is too busy to measure latencies: the budget counts MACs')
-    budget = dict(unit='macs', max=BUDGET)
-    if table.is_file():
-        budget = reachable_budget(lowest_latency(cfg, table, settings))
-    write_atomically(decided, json.dumps(budget))
-    return budget
+    """Measures latencies, and chooses a budget that they can meet.
+
+    Returns:
+        Settings of the search: its budget and, where that is a latency, the table that it was
+        chosen by. The search measures nothing anew, so nothing can become out of reach.
+    """
+    table, decided = work_dir / 'latency_table.json', work_dir / 'demo_budget.json'
+    if not decided.is_file():
+        settings = cfg.custom_hooks[find_hook(cfg, 'SparsitySearchHook')]
+        if not table.is_file():
+            options = ['--batch', settings['batch'], '--seconds', settings['latency_seconds']]
+            measured = run_tool(
+                *('analysis_tools/latency_table.py', CONFIG, '--out', table, *options, *overrides),
+                log=work_dir / 'demo.log',
+                may_fail=True,
+            )
+            if not measured:
+                print('  this machine is too busy to measure latencies: the budget counts MACs')
+        budget = dict(unit='macs', max=BUDGET)
+        if table.is_file():
+            budget = reachable_budget(lowest_latency(cfg, table, settings))
+        write_atomically(decided, json.dumps(budget))
+    budget = json.loads(decided.read_text())
+    found = {f'budget.{name}': value for name, value in budget.items()}
+    if budget['unit'] == 'latency':
+        found['latency_table'] = os.path.relpath(table, ROOT)  # where the tools run
+    return found
 
 
-def summarise(work_dir: Path, metrics: dict[str, float], page: Path) -> list[str]:
+def measure_latency(cfg: Config, ratios: list[list[float]]) -> float:
+    """Latency of a whole pass of the pruned backbone over that of the dense one, side by side."""
+    backbone = find_backbone(build_model(cfg))
+    batch = cfg.custom_hooks[find_hook(cfg, 'SparsitySearchHook')]['batch']
+    shape = backbone_shape(backbone, fixed_image_size(cfg, 'val'), batch)
+    dense, pruned = measure_whole(backbone, shape, [None, ratios], seconds=MEASURE_SECONDS)
+    return pruned / dense
+
+
+def summarise(cfg: Config, work_dir: Path, metrics: dict[str, float], page: Path) -> list[str]:
     """What came out, in five lines."""
     search = work_dir / 'sparsity_search'
     best = json.loads((search / 'best.json').read_text())
@@ -100,9 +117,9 @@ def summarise(work_dir: Path, metrics: dict[str, float], page: Path) -> list[str
         f'winner:  box mAP {best["score"]:.3f} before finetuning, '
         f'{metrics["coco/bbox_mAP"]:.3f} after (mask mAP {metrics["coco/segm_mAP"]:.3f})',
         f'kept:    {kept} of the windows in stages 1 to 4; {best["macs"]:.2f} of the MACs',
-        f'latency: {best["measured_latency"]:.2f} of the dense backbone, measured on this device '
-        f'(budget: {best["budget"]})',
-        f'files:   {page}, {search}/pareto.png, {work_dir}/pictures',
+        f'latency: {measure_latency(cfg, best["pruning_ratios"]):.2f} of the dense backbone, '
+        f'measured on this device (budget: {best["budget"]})',
+        f'files:   {page}, {search}/pareto.png, {work_dir}/latency_table.json',
     ]
 
 
@@ -127,23 +144,22 @@ def main() -> None:
     if last.is_file():
         print(f'[1/3] training: done already ({last})', flush=True)
     else:
-        print('[1/3] training and search: about fourteen minutes on two cores', flush=True)
+        print('[1/3] training and search: some minutes on two cores', flush=True)
         if not any(key.startswith(f'{search}.budget') for key in given):
-            budget = choose_budget(cfg, work_dir, overrides)
-            chosen = [f'{search}.budget.{name}={value}' for name, value in budget.items()]
+            settings = choose_budget(cfg, work_dir, overrides)
+            chosen = [f'{search}.{name}={value}' for name, value in settings.items()]
             overrides = ['--cfg-options', *args.cfg_options, *chosen]
         run_tool('train.py', CONFIG, *options, '--resume', *overrides, log=log)
     trained = time.monotonic()
     print('[2/3] testing on unseen scenes', flush=True)
-    pictures = str(work_dir / 'pictures')
-    run_tool('test.py', CONFIG, last, *options, '--show-dir', pictures, *overrides, log=log)
+    run_tool('test.py', CONFIG, last, *options, *overrides, log=log)
     newest = max(work_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     page = work_dir / 'index.html'
-    lines = summarise(work_dir, json.loads(newest.read_text()), page)
+    lines = summarise(cfg, work_dir, json.loads(newest.read_text()), page)
     print('[3/3] the page', flush=True)
-    begin = cfg.custom_hooks[find_hook(cfg, 'SparsityAdaptationHook')]['begin']
+    adapted = work_dir / f'epoch_{cfg.custom_hooks[find_hook(cfg, "SparsitySearchHook")]["at"]}.pth'
     with log.open('a') as file, redirect_stdout(file):  # what pycocotools prints
-        write_page(page, cfg, work_dir / f'epoch_{begin}.pth', last, lines)
+        write_page(page, cfg, adapted, last, lines)
     print(f'\n{(trained - start) / 60:.1f} minutes of training and search')
     print('\n'.join(lines))
 

@@ -197,7 +197,7 @@ def write_page(
     Args:
         path: The file to write.
         cfg: The config of the run.
-        dense: Checkpoint of the dense training.
+        dense: Checkpoint to run dense: the one that the search started from.
         sparse: Checkpoint of the finetuned winner.
         lines: The summary.
         scenes: How many scenes to show.

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from tests.conftest import ROOT
 
@@ -26,6 +27,40 @@ def test_the_budget_can_be_met_on_every_machine(lowest):
     else:
         assert lowest > 0.9
         assert budget == dict(unit='macs', max=0.7)
+
+
+@pytest.mark.parametrize(
+    ('measured', 'lowest', 'expected'),
+    [
+        (True, 0.4, dict(unit='latency', max=0.7)),
+        (True, 0.9, dict(unit='latency', max=0.925)),
+        (True, 0.99, dict(unit='macs', max=0.7)),
+        (False, None, dict(unit='macs', max=0.7)),  # a table was refused for its noise
+    ],
+)
+def test_no_noise_ends_the_demo(monkeypatch, tmp_path, measured, lowest, expected):
+    """What the budget was chosen by is what the search counts with: it measures nothing again."""
+    cfg = Config(
+        dict(custom_hooks=[dict(type='SparsitySearchHook', batch=2, latency_seconds=1, at=3)])
+    )
+    calls = []
+
+    def run_tool(tool, *arguments, log, may_fail=False):
+        assert may_fail
+        calls.append(arguments)
+        if measured:
+            arguments[arguments.index('--out') + 1].write_text('a table')
+        return measured
+
+    monkeypatch.setattr(demo, 'run_tool', run_tool)
+    monkeypatch.setattr(demo, 'lowest_latency', lambda *_: lowest)
+    for _ in range(2):  # a demo that goes on decides nothing anew
+        found = demo.choose_budget(cfg, tmp_path, [])
+        assert {key: found[f'budget.{key}'] for key in expected} == expected
+        table = found.get('latency_table')
+        assert (table is not None) == (expected['unit'] == 'latency')
+        assert table is None or (demo.ROOT / table).resolve() == tmp_path / 'latency_table.json'
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,3 +158,22 @@ def test_curves_are_read_from_all_runs(tmp_path):
         'loss': [(50, 1.9), (100, 1.0)],
         'coco/bbox_mAP': [(1, 0.2)],
     }
+
+
+@pytest.mark.slow
+def test_the_whole_demo_at_a_small_size(run_tool, tmp_path):
+    """From nothing to the page."""
+    search = {'evaluations': 3, 'population': 3, 'parents': 2, 'num_images': 2, 'finalists': 1}
+    options = [f'custom_hooks.2.{name}={value}' for name, value in search.items()]
+    options += [f'{split}_dataloader.dataset.num_images=4' for split in ('train', 'val', 'test')]
+    options += ['custom_hooks.2.latency_seconds=0.5', 'default_hooks.logger.interval=1']
+    options += ['custom_hooks.2.budget.unit=macs', 'train_cfg.val_interval=4']
+    done = run_tool(
+        *('demo.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options),
+        env=dict(SHAPES_ROOT=str(tmp_path / 'scenes')),
+    )
+    for line in ('dense: ', 'winner: ', 'kept: ', 'latency: ', 'files: '):
+        assert f'\n{line}' in done.stdout
+    assert 'training, epoch 4: 100%' in done.stdout
+    text = (tmp_path / 'run' / 'index.html').read_text()
+    assert text.count('<img') == 2 * 4 + 8 + 2  # both detections of each scene, layers, curves
