@@ -1,18 +1,20 @@
-# make demo   set up, then train, sparsify and test on generated scenes (about fourteen minutes on two cores)
+# make demo   set up, then train, sparsify and test on generated scenes (some minutes on two cores)
 # make test   set up, then the test suite, in two processes
 # make lint   set up, then ruff and mypy
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
-# make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite
+# make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite,
+#             STACK=onedl the hosts' maintained forks, in an environment of their own (all targets)
 PYTHON ?= python3
 WORKERS ?= 2
 MMCV ?=
-VENV := .venv
+STACK ?=
+VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 DEMO := work_dirs/demo
 
 .PHONY: demo test lint setup wheels
 
 setup:
-	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)"
+	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)" --stack "$(STACK)"
 
 demo: setup
 	@$(VENV)/bin/python tools/demo.py --work-dir $(DEMO)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.utils import is_installed
 
 import sparse_mm  # noqa: F401, lets torch.load read MMEngine's checkpoints
 
@@ -28,6 +29,13 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(('localhost', 0))
         return found.getsockname()[1]
+
+
+def require_configs_of(host: str) -> None:
+    """Skips where a host is not there, or where MMEngine does not find its configs."""
+    pytest.importorskip(host, reason=f'needs {host}')
+    if host == 'mmseg' and not is_installed('mmsegmentation'):
+        pytest.skip("MMEngine's fork does not find mmseg:: configs")
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,8 @@ By default nothing is compiled: ``mmcv-lite`` is installed, and ``sparse_mm/mmcv
 for its operators. ``--mmcv compiled`` installs mmcv with its own. Both own the same folder, so
 where one is, the other is never installed over it: mmcv-lite makes way for compiled mmcv, and
 compiled mmcv stays.
+
+``--stack onedl`` installs the hosts' maintained forks instead, into an environment of its own.
 """
 
 import argparse
@@ -21,6 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = [(3, 10), (3, 11), (3, 12)]
+TOOLS = ('tools for the tests', 'seconds', ['-r', 'requirements/tests.txt'])
+OURS = ('sparse_mm itself', 'seconds', ['--no-deps', '--no-build-isolation', '-e', '.'])
 # Each step: what it is, what to expect, and its arguments to pip. Between the first two comes mmcv.
 STEPS = [
     (
@@ -33,9 +37,20 @@ STEPS = [
         'about 2 minutes',
         ['--no-build-isolation', '-r', 'requirements/runtime.txt'],
     ),
-    ('tools for the tests', 'seconds', ['-r', 'requirements/tests.txt']),
-    ('sparse_mm itself', 'seconds', ['--no-deps', '--no-build-isolation', '-e', '.']),
+    TOOLS,
+    OURS,
 ]
+# The forks are built in isolation, where there is no torch: so onedl-mmcv compiles nothing.
+ONEDL = [
+    (
+        'torch and the forks of the host packages',
+        'a download of about 3 GB, some minutes',
+        ['-r', 'requirements/onedl.txt'],
+    ),
+    TOOLS,
+    OURS,
+]
+STACKS = {'openmmlab': '.venv', 'onedl': '.venv-onedl'}  # and where each is installed
 MMCV = {
     'lite': ('mmcv-lite', 'seconds', ['-r', 'requirements/mmcv-lite.txt']),
     'compiled': (
@@ -51,12 +66,30 @@ def fail(message: str) -> None:
     sys.exit(f'error: {message}')
 
 
+def has_any(venv: Path, *patterns: str) -> bool:
+    """Whether an environment's packages have a file of one of these names."""
+    packages = [*venv.glob('lib*/python*/site-packages')]
+    return any([*folder.glob(pattern)] for folder in packages for pattern in patterns)
+
+
 def installed_mmcv(venv: Path) -> str | None:
     """Which mmcv an environment has: 'compiled', 'lite' or None."""
-    packages = [*venv.glob('lib/python*/site-packages')]
-    if any([*folder.glob('mmcv-*.dist-info')] for folder in packages):
+    # However it came there: by pip, by its own setup.py, or from a checkout.
+    own = ('mmcv-*.dist-info', 'mmcv-*.egg-info', 'mmcv-*.egg', 'mmcv.egg-link')
+    if has_any(venv, *own, 'mmcv_full-*.dist-info', 'mmcv/_ext*.so'):
         return 'compiled'
-    return 'lite' if any([*f.glob('mmcv_lite-*.dist-info')] for f in packages) else None
+    return 'lite' if has_any(venv, 'mmcv_lite-*.dist-info') else None
+
+
+def check_stack(venv: Path, stack: str) -> None:
+    """Refuses an environment that has the other stack, whose folders this one would write over."""
+    other = 'openmmlab' if stack == 'onedl' else 'onedl'
+    both = {'openmmlab': ['mmengine-*.dist-info'], 'onedl': ['onedl_mmengine-*.dist-info']}
+    if has_any(venv, *both[other]) or (stack == 'onedl' and installed_mmcv(venv)):
+        fail(
+            f'{venv} has the packages of the stack {other!r}, and both own the same folders; '
+            f'choose another environment, such as {STACKS[stack]}.'
+        )
 
 
 def choose_mmcv(venv: Path, wanted: str | None) -> str:
@@ -88,9 +121,14 @@ def check_machine() -> None:
         fail('This Python cannot make virtual environments; install python3-venv.')
 
 
-def fingerprint(mmcv: str) -> str:
+def steps_of(kind: str) -> list[tuple[str, str, list[str]]]:
+    """What is installed, in order, with a kind of mmcv, or ``'onedl'``."""
+    return ONEDL if kind == 'onedl' else [STEPS[0], MMCV[kind], *STEPS[1:]]
+
+
+def fingerprint(kind: str) -> str:
     """Hashes what the environment follows from."""
-    digest = hashlib.sha256(repr((STEPS, MMCV[mmcv], sys.version_info[:2])).encode())
+    digest = hashlib.sha256(repr((steps_of(kind), sys.version_info[:2])).encode())
     for path in sorted((ROOT / 'requirements').glob('*.txt')):
         digest.update(path.read_bytes())
     for name in ('setup.cfg', 'pyproject.toml', 'tools/packaging/sparse_mm_build.py'):
@@ -123,30 +161,34 @@ def install_compiled(python: Path, pip: list[str], venv: Path, arguments: list[s
         return not subprocess.run([*pip, *wheels], cwd=ROOT).returncode
 
 
-def install(venv: Path, wanted: str | None = None) -> None:
+def install(venv: Path, wanted: str | None = None, stack: str = 'openmmlab') -> None:
     """Runs the steps that the environment still lacks.
 
     Args:
         venv: The environment's folder.
         wanted: 'lite' or 'compiled'; None keeps the mmcv that is there, or takes 'lite'.
+        stack: 'openmmlab', or 'onedl', the forks, which have one kind of mmcv alone.
     """
-    kind = choose_mmcv(venv, wanted)
+    if stack == 'onedl' and wanted:
+        fail('MMCV= chooses between the kinds of mmcv of the default stack; leave it out.')
+    check_stack(venv, stack)
+    kind = 'onedl' if stack == 'onedl' else choose_mmcv(venv, wanted)
     done, goal = venv / 'sparse_mm_setup', fingerprint(kind)
     python = venv / 'bin' / 'python'
     if done.is_file() and done.read_text() == goal and python.exists():
         return
     check_machine()
+    steps = steps_of(kind)
     if not python.exists():
-        print(f'[0/{len(STEPS) + 1}] a virtual environment in {venv}', flush=True)
+        print(f'[0/{len(steps)}] a virtual environment in {venv}', flush=True)
         subprocess.run([sys.executable, '-m', 'venv', str(venv)], check=True)
     # The constraints keep other packages from bringing in a newer setuptools or numpy.
     pip = [str(python), '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check']
-    pip += ['-c', 'requirements/build.txt']
-    steps = [STEPS[0], MMCV[kind], *STEPS[1:]]
+    pip += ['-c', f'requirements/{"onedl" if stack == "onedl" else "build"}.txt']
     for number, (what, how_long, arguments) in enumerate(steps, start=1):
         print(f'[{number}/{len(steps)}] {what} ({how_long})', flush=True)
         start = time.monotonic()
-        if number == 2 and kind == 'compiled':
+        if kind == 'compiled' and number == 2:
             good = install_compiled(python, pip, venv, arguments)
         else:
             good = not subprocess.run([*pip, *arguments], cwd=ROOT).returncode
@@ -159,15 +201,21 @@ def install(venv: Path, wanted: str | None = None) -> None:
 def main() -> None:
     """Reads the command line and installs."""
     parser = argparse.ArgumentParser(description='Make the virtual environment')
-    parser.add_argument('venv', nargs='?', default='.venv', help='its folder (default: .venv)')
+    parser.add_argument('venv', nargs='?', help="its folder (default: the stack's)")
     parser.add_argument(
         '--mmcv',
         choices=[*MMCV, ''],
         help='mmcv-lite with stand-ins for its operators, or mmcv with its own (default: the one '
         'that is there, else lite)',
     )
+    parser.add_argument(
+        '--stack',
+        choices=[*STACKS, ''],
+        help="OpenMMLab's packages in .venv, or their maintained forks in .venv-onedl",
+    )
     args = parser.parse_args()
-    install((ROOT / args.venv).resolve(), args.mmcv or None)
+    stack = args.stack or 'openmmlab'
+    install((ROOT / (args.venv or STACKS[stack])).resolve(), args.mmcv or None, stack)
 
 
 if __name__ == '__main__':

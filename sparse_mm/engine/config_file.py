@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -92,6 +93,14 @@ def _say(path: str, error: Exception) -> str:
         cause: BaseException = error
         while isinstance(cause.__context__, ImportError):  # MMEngine says less at each level
             cause = cause.__context__
+        mmseg = find_spec('mmseg')
+        if str(cause).startswith('mmsegmentation is not installed') and mmseg and mmseg.origin:
+            folder = Path(mmseg.origin).parent / '.mim' / 'configs'
+            return (
+                f'The config {where} inherits an mmseg:: config, which this MMEngine looks for in '
+                'a package called mmsegmentation, and its fork has another name; name the '
+                f'inherited file by its path, {folder}/….'
+            )
         return (
             f'The config {where} imports what is not there: {cause}; install it, or put its folder '
             'into PYTHONPATH.'

@@ -10,6 +10,7 @@ The package knows nothing of the rest of ``sparse_mm``: it is imported while mmc
 """
 
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 import torchvision
 
@@ -115,12 +116,22 @@ def __getattr__(name: str) -> Callable[..., None]:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def refuse(*args: object, **kwargs: object) -> None:
-        raise NotImplementedError(
-            f'The operator {name!r} needs compiled mmcv, and this environment has mmcv-lite; run '
-            '"pip uninstall mmcv-lite", then '
-            '"pip install --no-build-isolation mmcv==2.1.0" (in a checkout of sparse_mm: '
-            '"make setup MMCV=compiled").'
-        )
+        raise NotImplementedError(f'The operator {name!r} needs compiled mmcv, and {_way_to_it()}.')
 
     refuse.__name__ = name
     return refuse
+
+
+def _way_to_it() -> str:
+    try:
+        fork = version('onedl-mmcv')
+    except PackageNotFoundError:
+        return (
+            'this environment has mmcv-lite; run "pip uninstall mmcv-lite", then "pip install '
+            '--no-build-isolation mmcv==2.1.0" (in a checkout of sparse_mm: "make setup '
+            'MMCV=compiled")'
+        )
+    return (
+        'this environment has onedl-mmcv without it; run "pip install --force-reinstall --no-deps '
+        f'--no-cache-dir --no-build-isolation onedl-mmcv=={fork}", which compiles it'
+    )

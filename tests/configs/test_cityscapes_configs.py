@@ -10,11 +10,16 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 
 from sparse_mm.engine.inspection import fixed_image_size
 from sparse_mm.search.space import RatioSpace
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require_configs_of
 from tests.tools.test_get_flops import by_hand, tool  # noqa: F401, a fixture
 
 CONFIGS = sorted(path.stem for path in (ROOT / 'configs').glob('sparsevit_*_cityscapes*.py'))
 LARGE, SMALL = 'sparsevit_mask2former_cityscapes', 'sparsevit_upernet_cityscapes'
+
+
+@pytest.fixture(autouse=True)
+def mmseg() -> None:
+    require_configs_of('mmseg')
 
 
 def build(name):

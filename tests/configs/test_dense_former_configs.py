@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require_configs_of
 
 STRIDES = dict(
     maskrcnn_coco=[4, 8, 16, 32, 64],
@@ -18,6 +18,7 @@ STRIDES = dict(
 
 @pytest.mark.parametrize('name', STRIDES)
 def test_config(name):
+    require_configs_of({'up': 'mmseg', 'fc': 'mmdet3d'}.get(name[:2], 'mmdet'))
     cfg = Config.fromfile(ROOT / 'configs' / f'sparseformer_{name}.py')
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):

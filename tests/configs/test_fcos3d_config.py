@@ -1,11 +1,14 @@
 """FCOS3D with SparseViT builds at its real size on mmdet3d's own data set."""
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import METRICS, MODELS, init_default_scope
 
 from sparse_mm.evaluation.nuscenes_metric import MonoNuScenesMetric
 from tests.conftest import ROOT
+
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 
 PATH = ROOT / 'configs' / 'sparsevit_fcos3d_nuscenes.py'
 

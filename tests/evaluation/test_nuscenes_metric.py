@@ -6,16 +6,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from mmdet3d.evaluation import NuScenesMetric
-from mmdet3d.structures import CameraInstance3DBoxes
 from mmengine.fileio import dump
 from mmengine.registry import METRICS
-from nuscenes.utils.data_classes import Box
-from pyquaternion import Quaternion
-from shapely.geometry import Polygon
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.evaluation.nuscenes_metric import MonoNuScenesMetric
+
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+from mmdet3d.evaluation import NuScenesMetric
+from mmdet3d.structures import CameraInstance3DBoxes
+from nuscenes.utils.data_classes import Box
+from pyquaternion import Quaternion
+from shapely.geometry import Polygon
 
 CLASSES = (
     *('car', 'truck', 'trailer', 'bus', 'construction_vehicle', 'bicycle', 'motorcycle'),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sparse_mm.datasets.shapes import write_shapes
+from tests.conftest import require_configs_of
 
 MMDET = """
 _base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
@@ -95,7 +96,7 @@ def write_data(folder, host):
 @pytest.mark.slow
 @pytest.mark.parametrize('host', CASES)
 def test_the_generated_config_runs_as_it_is(host, tmp_path, run_tool):
-    pytest.importorskip(host)
+    require_configs_of(host)
     base, hooks_before = CASES[host]
     (tmp_path / 'base.py').write_text(base)
     write_data(tmp_path, host)

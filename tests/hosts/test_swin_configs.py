@@ -13,6 +13,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.engine.hosts import SPARSE_TWINS, name_of
+from tests.conftest import require_configs_of
 from tests.hosts.swin_configs import SUBSET, swin_configs
 from tests.models.backbones.reference import relative_error
 from tests.models.backbones.test_sparse_vit import randomize
@@ -57,7 +58,7 @@ def reduced(swin):
 
 @pytest.mark.parametrize('name', slow_unless_in_the_subset())
 def test_the_backbone_takes_swins_place(name, tmp_path):
-    pytest.importorskip(name.partition('::')[0])
+    require_configs_of(name.partition('::')[0])
     if name.rpartition('/')[2] in UNREADABLE:
         with pytest.raises(KeyError, match='test_pipeline'):
             get_config(name)

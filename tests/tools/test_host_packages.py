@@ -152,6 +152,7 @@ def test_mmseg(tmp_path, run_tool, call_tool):
 
 @pytest.mark.slow
 def test_mmdet3d(tmp_path, run_tool, shared):
+    pytest.importorskip('mmdet3d', reason='needs mmdet3d')
     (tmp_path / 'config.py').write_text(MMDET3D.format(root=str(shared('data/nuscenes'))))
     log = run_tool('train.py', 'config.py', '--work-dir', 'run').stdout
     assert 'loss_depth' in log

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.engine.config_file import lost_hooks, read_config
 from sparse_mm.engine.hosts import name_of
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require_configs_of
 
 CASES = {
     'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py': (
@@ -33,7 +33,7 @@ CASES = {
 
 @pytest.mark.parametrize('name', CASES)
 def test_each_host(name, call_tool, tmp_path):
-    pytest.importorskip(name.partition('::')[0])
+    require_configs_of(name.partition('::')[0])
     weights = tmp_path / 'dense.pth'
     torch.save({}, weights)
     call_tool('make_sparse.py', name, '--checkpoint', weights, '--out', 'mine/sparse.py')

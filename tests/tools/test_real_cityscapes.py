@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require_configs_of
 
 SMALL_IMAGES = """
 crop_size = (96, 128)
@@ -52,6 +52,11 @@ model = dict(
         transformer_decoder=dict(num_layers=2),
         train_cfg=dict(num_points=200)))
 """
+
+
+@pytest.fixture(autouse=True)
+def mmseg() -> None:
+    require_configs_of('mmseg')
 
 
 def miou(log):

@@ -8,6 +8,8 @@ import torch
 
 from tests.conftest import ROOT
 
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+
 SMALL_IMAGES = """
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].scale = (208, 117)

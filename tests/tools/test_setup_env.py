@@ -106,3 +106,42 @@ def test_no_requirements_bring_both_kinds_of_mmcv():
         lines = path.read_text().splitlines()
         kinds = [line for line in lines if line.startswith('mmcv')]
         assert len(kinds) == (1 if path.name.startswith('mmcv') else 0), path
+
+
+def test_the_second_stack_has_an_environment_of_its_own(setup_env, monkeypatch, tmp_path):
+    ran = record(setup_env, monkeypatch)
+    setup_env['install'](environment(tmp_path), stack='onedl')
+    assert [command[-1] for command in ran] == [
+        'requirements/onedl.txt',
+        'requirements/tests.txt',
+        '.',
+    ]
+    assert all('requirements/onedl.txt' in command for command in ran)  # the constraints
+    with pytest.raises(SystemExit, match='kinds of mmcv of the default stack'):
+        setup_env['install'](tmp_path, 'lite', 'onedl')
+
+
+@pytest.mark.parametrize(
+    ('package', 'stack'),
+    [
+        ('mmengine', 'onedl'),
+        ('mmcv', 'onedl'),
+        ('mmcv_lite', 'onedl'),
+        ('onedl_mmengine', 'openmmlab'),
+    ],
+)
+def test_stacks_are_never_mixed(setup_env, tmp_path, package, stack):
+    with pytest.raises(SystemExit, match='own the same folders'):
+        setup_env['install'](environment(tmp_path, package), stack=stack)
+
+
+@pytest.mark.parametrize(
+    'file', ['mmcv-2.1.0-py3.11.egg-info', 'mmcv.egg-link', 'mmcv/_ext.cpython-311.so']
+)
+def test_compiled_mmcv_is_known_however_it_came(setup_env, tmp_path, file):
+    path = environment(tmp_path) / 'lib' / 'python3.11' / 'site-packages' / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('')
+    with pytest.raises(SystemExit, match='has compiled mmcv'):
+        setup_env['install'](tmp_path, 'lite')
+    assert setup_env['choose_mmcv'](tmp_path, None) == 'compiled'

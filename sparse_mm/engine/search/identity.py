@@ -25,7 +25,8 @@ from sparse_mm.version import __version__
 
 PACKAGES = (
     *('torch', 'torchvision', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation'),
-    *('mmpretrain', 'mmdet3d', 'numpy', 'pycocotools'),
+    *('mmpretrain', 'mmdet3d', 'numpy', 'pycocotools', 'onedl-mmengine', 'onedl-mmcv'),
+    *('onedl-mmdetection', 'onedl-mmsegmentation', 'onedl-mmpretrain'),
 )
 # Where files lie, and how many processes read them, changes no score.
 PLACES = ('data_root', 'ann_file', 'data_prefix', 'init_cfg', 'pretrained', 'backend_args')

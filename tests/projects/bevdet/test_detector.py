@@ -6,12 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
 from tests.conftest import ROOT
+
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
 
 CONFIGS = ROOT / 'projects/bevdet/configs'
 

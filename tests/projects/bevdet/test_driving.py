@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+
 CONFIG = ROOT / 'projects/bevdet/configs/bevdet_driving.py'
 SETTINGS = """
 _base_ = {base!r}

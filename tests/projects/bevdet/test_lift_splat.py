@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+
 from projects.bevdet.bevdet.lift_splat import LiftSplat, frustum, plan_splat, splat
 
 GRID = [(-8.0, 8.0, 1.0), (-6.0, 6.0, 1.5), (-4.0, 4.0, 4.0)]

@@ -9,6 +9,8 @@ import torch
 
 from tests.conftest import ROOT
 
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
+
 CONFIG = ROOT / 'projects/bevdet/configs/bevdet_swint_256x704.py'
 # The full model on small images; the devkit's tables, which the metric needs, are not there.
 SETTINGS = """

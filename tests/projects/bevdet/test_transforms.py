@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from projects.bevdet.bevdet import AugmentBEV, AugmentSurroundImages, LoadSurroundImages

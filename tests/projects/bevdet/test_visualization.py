@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from projects.bevdet.bevdet.visualization import draw_boxes, draw_plan

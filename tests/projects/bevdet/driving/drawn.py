@@ -5,7 +5,7 @@ import pickle
 import pytest
 from mmengine.registry import DATASETS
 
-pytest.importorskip('mmdet3d')
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 
 
 SETTINGS = dict(num_train_scenes=1, num_val_scenes=6, frames=3, image_size=(160, 90), seed=3)

@@ -12,7 +12,7 @@ from projects.bevdet.driving.nuscenes_tables import NuScenesTables
 from sparse_mm.errors import BadInputError
 from tests.projects.bevdet.driving.drawn import TINY, dataset, files, infos
 
-pytest.importorskip('mmdet3d')
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 
 from projects.bevdet.driving import dataset as driving
 

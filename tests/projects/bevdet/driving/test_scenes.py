@@ -10,7 +10,7 @@ from projects.bevdet.driving.nuscenes_tables import NuScenesTables
 from projects.bevdet.driving.pictures import OVERSAMPLING, ScenePainter
 from projects.bevdet.driving.scenes import CAMERAS, CLASSES, Cuboid, Scene, bgr
 
-pytest.importorskip('mmdet3d')
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 from mmdet3d.structures import LiDARInstance3DBoxes
 
 from projects.bevdet.driving.nuscenes_infos import frame_info

@@ -12,7 +12,7 @@ from projects.bevdet.driving.nuscenes_tables import token
 from tests.conftest import ROOT
 from tests.projects.bevdet.driving.drawn import dataset, infos
 
-pytest.importorskip('mmdet3d')
+pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 from mmdet3d.evaluation import NuScenesMetric
 from mmdet3d.structures import CameraInstance3DBoxes
 from nuscenes.utils.geometry_utils import BoxVisibility, points_in_box
