@@ -3,7 +3,7 @@
 # one at full size with random ratios; the search; one to finetune.
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
-num_scenes = 450
+num_scenes = 600
 small = 320
 # A scene has at most six objects: few proposals and detections are enough, and cost less.
 model = dict(
@@ -32,7 +32,7 @@ train_dataloader = dict(
     )
 )
 max_epochs = 4
-train_cfg = dict(max_epochs=max_epochs, val_begin=2)
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 optim_wrapper = dict(optimizer=dict(fused=True))
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].end = max_epochs
@@ -44,11 +44,11 @@ custom_hooks = [
         at=3,
         budget=dict(unit='latency', max=0.7),  # of the dense backbone
         metric='coco/bbox_mAP',
-        evaluations=48,
+        evaluations=40,
         population=8,
         parents=4,
         mutation=0.3,  # with four genes, 0.1 changes most candidates not at all
-        num_images=25,
+        num_images=20,
         finalists=3,
         batch=2,
         latency_seconds=20,
