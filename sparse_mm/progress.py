@@ -1,7 +1,8 @@
 """Progress bars for terminals and for log files."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -20,3 +21,22 @@ def progress_bar(
 
     interval = 0.2 if sys.stderr.isatty() else 10  # seconds
     return tqdm(items, desc=desc, total=total, mininterval=interval, disable=quiet)
+
+
+@contextmanager
+def counting_bar(desc: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for what counts by itself.
+
+    Args:
+        desc: What goes on.
+
+    Yields:
+        What to call with how much is done and how much there will be, which may change.
+    """
+    with progress_bar(desc) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress

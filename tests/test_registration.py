@@ -254,6 +254,7 @@ def test_public_names_stay():
         *(f'configs/sparsevit_maskrcnn_coco_{n}.py' for n in ('r512', 'r544', 'r576')),
         *(f'configs/sparsevit_maskrcnn_coco_{n}.py' for n in ('w06', 'w08', 'w09')),
         *(f'configs/sparsevit_mask2former_cityscapes{n}.py' for n in ('', '_dense', '_r896')),
+        'configs/sparsevit_mask2former_cityscapes_1296g.py',
         *(f'configs/sparsevit_upernet_cityscapes{n}.py' for n in ('', '_dense')),
         'configs/sparsevit_maskrcnn_shapes_dense.py',
         'configs/sparsevit_maskrcnn_shapes_deep.py',

@@ -146,7 +146,7 @@ def _run_and_tell(main: Callable[[], None]) -> None:
             main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
-    except (KeyError, TypeError) as error:
+    except (ImportError, KeyError, TypeError) as error:
         told = explain(error)
         if told is None:
             raise

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any
 
@@ -18,8 +19,10 @@ def explain(error: Exception) -> str | None:
         error: Any error.
 
     Returns:
-        A sentence; None for errors that are no plain mistake in a config.
+        A sentence; None for errors that are no plain mistake in a config, or in the set-up.
     """
+    if isinstance(error, ImportError):
+        return _explain_import(error)
     text = str(error)
     unknown = re.match(r'["\']?(\S+) is not in the (\S+?)::(.+?) registry', text)
     if isinstance(error, KeyError) and unknown:
@@ -43,6 +46,27 @@ def explain(error: Exception) -> str | None:
         if lacking:
             return f'{_name(built)} needs {lacking[1]}, which the config does not give.'
     return None
+
+
+def _explain_import(error: ImportError) -> str | None:
+    """Says that mmpretrain cannot be imported beside a newer transformers, if that is it."""
+    if not (error.name or '').startswith('transformers'):
+        return None
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get('__name__', '').startswith('mmpretrain'):
+            break
+        traceback = traceback.tb_next
+    else:
+        return None
+    try:
+        found = version('transformers')
+    except PackageNotFoundError:
+        return None
+    return (
+        f'mmpretrain cannot be imported beside transformers {found}: it needs names that 4.52 '
+        "removed. Nothing here needs transformers: uninstall it, or take 'transformers<4.52'."
+    )
 
 
 def _known(name: str) -> set[str]:

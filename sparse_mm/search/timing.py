@@ -105,6 +105,7 @@ def rounds_in_turns(
     device: torch.device,
     seconds: float = 20.0,
     repeats: tuple[int, int] = (5, 300),
+    progress: Progress | None = None,
 ) -> list[list[float]]:
     """Times several functions in turns, in another order every round, each on an idle device.
 
@@ -113,6 +114,8 @@ def rounds_in_turns(
         device: Where it computes.
         seconds: About how long to measure in all.
         repeats: The least and the most rounds.
+        progress: Called after each function with how many have run and, as far as is known, how
+            many will.
 
     Returns:
         For each round the milliseconds of each function, as the clock gave them.
@@ -120,8 +123,10 @@ def rounds_in_turns(
     watch = Stopwatch(device)
     order = list(range(len(runs)))
     rng = Random(0)
+    done, expected = 0, len(runs) * (2 + repeats[0])
 
     def run_round() -> list[float]:
+        nonlocal done
         marks: list[Any] = [None] * len(runs)
         rng.shuffle(order)
         for index in order:
@@ -129,10 +134,15 @@ def rounds_in_turns(
             start = watch.mark()
             runs[index]()
             marks[index] = start, watch.mark()
+            done += 1
+            if progress is not None:
+                progress(done, max(done, expected))
         watch.wait()
         return [watch.milliseconds(*pair) for pair in marks]
 
-    return [run_round() for _ in range(_count_rounds(run_round, watch, seconds, repeats))]
+    count = _count_rounds(run_round, watch, seconds, repeats)
+    expected = done + len(runs) * count
+    return [run_round() for _ in range(count)]
 
 
 def _count_rounds(

@@ -29,8 +29,9 @@ def build(name):
         return cfg, MODELS.build(cfg.model)
 
 
-def test_there_is_one_for_each_row_of_the_talk():
-    expected = [LARGE, f'{LARGE}_dense', f'{LARGE}_r896', SMALL, f'{SMALL}_dense']
+def test_there_is_one_for_each_row_of_the_paper():
+    large = [f'{LARGE}_{name}' for name in ('1296g', 'dense', 'r896')]
+    expected = [LARGE, *large, SMALL, f'{SMALL}_dense']
     assert expected == CONFIGS
 
 
@@ -90,6 +91,15 @@ def test_eighteen_blocks_are_searched_and_named_shortly():
     assert model.backbone.pruning_ratios[2] == [ratio for ratio in pairs for _ in range(2)]
     model.backbone.set_pruning_ratios([0.4, 0, 0.3, 0.2])
     assert model.backbone.pruning_ratios[2] == [0.3] * 18
+
+
+def test_the_sparse_row_has_as_many_macs_as_the_dense_one_of_its_latency():
+    cfg, _ = build(f'{LARGE}_1296g')
+    ratios = cfg.model.backbone.pruning_ratios
+    sparse = by_hand((1024, 2048), 1, 192, ratios, (2, 2, 18, 2), 12)
+    dense = by_hand((896, 1792), 1, 192, None, (2, 2, 18, 2), 12)
+    assert sparse / 1e9 == pytest.approx(1296, abs=0.5)
+    assert sparse == pytest.approx(dense, rel=0.005)
 
 
 @pytest.mark.parametrize('ratios', [None, [0.6, 0, [0, 0, 0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 0]])

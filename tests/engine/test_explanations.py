@@ -62,3 +62,16 @@ def test_a_launcher_that_is_not_around_is_asked_for(launcher, program, monkeypat
     with pytest.raises(BadInputError, match=f'--launcher {launcher} needs `{program}'):
         start_processes(Config(dict(launcher=launcher)))
     check_launcher('none')
+
+
+def test_a_newer_transformers_beside_mmpretrain(monkeypatch, capsys):
+    source = "raise ImportError('cannot import name X', name='transformers.modeling_utils')"
+
+    def import_by(module):
+        exec(compile(source, 'file', 'exec'), {'__name__': module})
+
+    monkeypatch.setattr('sparse_mm.engine.explanations.version', lambda name: '4.57.1')
+    with pytest.raises(SystemExit, match=r'beside transformers 4\.57\.1.*transformers<4\.52'):
+        run(lambda: import_by('mmpretrain.models.multimodal'))
+    with pytest.raises(ImportError):  # what others need of transformers is their own affair
+        run(lambda: import_by('elsewhere'))

@@ -1,7 +1,5 @@
 """Drawing where tokens look."""
 
-import runpy
-
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.models import SparseFormer
-from tests.conftest import ROOT
+from tools.benchmarks.looks import looks_of
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -58,15 +56,14 @@ def test_rois_are_drawn_over_the_image(files, call_tool, tmp_path, backbone):
 
 
 def test_points_lie_around_the_middle_of_their_rois():
-    tool = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'visualize_rois.py'))
     backbone = SparseFormer(
         arch=dict(num_tokens=4, dims=(64, 128), depth=1, drop_path_rate=0.0), focusing_repeats=2
     )
-    looks = tool['looks_of'](backbone, torch.randn(1, 3, 64, 96))
+    looks = looks_of(backbone, torch.randn(1, 3, 64, 96))
     assert len(looks) == 3
     for rois, points in looks:
-        middle = (rois[:, :2] + rois[:, 2:]) / 2
-        torch.testing.assert_close(points.mean(dim=1), middle, atol=1e-5, rtol=0)
+        middle = (rois[..., :2] + rois[..., 2:]) / 2
+        torch.testing.assert_close(points.mean(dim=2), middle, atol=1e-5, rtol=0)
 
 
 def test_refusals(files, refusal):

@@ -7,13 +7,13 @@ pruning skips is not there, and what padding adds is. That is how the papers' ta
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.command_line import (
     add_config_options,
@@ -32,6 +32,7 @@ from sparse_mm.engine.inspection import (
     usual_image_size,
 )
 from sparse_mm.errors import BadInputError
+from tools.benchmarks.counting import count_macs
 
 
 def parse_args() -> argparse.Namespace:
@@ -78,18 +79,6 @@ def meta_of(shape: tuple[int, ...]) -> dict[str, Any]:
     size = tuple(shape)
     names = 'img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'
     return {**dict.fromkeys(names, size), 'scale_factor': (1.0, 1.0)}
-
-
-@torch.no_grad()
-def count_macs(model: Callable[..., Any], *inputs: Any, **options: Any) -> int:
-    """Runs a model once and counts its multiply-accumulates.
-
-    Padding counts, as in the papers.
-    """
-    # PyTorch's counter does not know the CPU's fused attention; the plain one has its products.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        model(*inputs, **options)
-    return counter.get_total_flops() // 2
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:

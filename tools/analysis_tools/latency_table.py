@@ -21,7 +21,7 @@ from sparse_mm.engine.inspection import (
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.executors import marked_pass
-from sparse_mm.progress import progress_bar
+from sparse_mm.progress import counting_bar
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
@@ -76,12 +76,7 @@ def main() -> None:
         )
 
     checks = [candidate((row * len(backbone.depths))[: len(backbone.depths)]) for row in CHECKS]
-    with progress_bar('Measuring') as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with counting_bar('Measuring') as progress:
         measured = measure_table(
             backbone,
             shape,

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from torch import Tensor, nn
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
@@ -38,8 +38,8 @@ from sparse_mm.engine.inspection import (
     usual_image_size,
 )
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 from tools.analysis_tools.clip_rois import draw_clip, load_clip
+from tools.benchmarks.looks import looks_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -120,27 +120,6 @@ def through_pipeline(path: str, cfg: Config, model: Any) -> tuple[np.ndarray, Te
     return seen.permute(1, 2, 0).to(torch.uint8).numpy(), x
 
 
-def looks_of(backbone: nn.Module, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Runs the backbone; gives RoIs ``(N, 4)`` and points ``(N, P, 2)`` of each look.
-
-    Raises:
-        BadInputError: The backbone is no SparseFormer.
-    """
-    found: list[tuple[Tensor, Tensor]] = []
-
-    def keep(module: nn.Module, inputs: tuple, points: Tensor) -> None:
-        found.append((inputs[1][0], points[0]))
-
-    for module in backbone.modules():
-        if isinstance(module, PointSampler):
-            module.register_forward_hook(keep)
-    with torch.no_grad():
-        backbone(x)
-    if not found:
-        raise BadInputError(f'{type(backbone).__name__} has no RoIs: it is no SparseFormer.')
-    return found
-
-
 def draw(
     image: np.ndarray,
     looks: list[tuple[Tensor, Tensor]],
@@ -202,7 +181,7 @@ def main() -> None:
         image, x = through_pipeline(args.image, cfg, model)
     else:
         x = normalise(image, cfg)
-    looks = looks_of(main_backbone(model), x)
+    looks = [(rois[0], points[0]) for rois, points in looks_of(main_backbone(model), x)]
     stages = choose('stages', args.stages, 1, len(looks))
     tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
     paint = draw_clip if in_clips else draw

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from sparse_mm.cpu.linear import linear
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, autocast
+from tools.benchmarks.counting import counting
 from tools.benchmarks.runs import Run, build
 
 COMPILE_MODES = ('none', 'default', 'reduce-overhead', 'max-autotune')
@@ -68,7 +67,8 @@ class Pass:
         if setup.compile != 'none':
             # Sizes are fixed here, and are so where speed is wanted.
             self.forward = torch.compile(self.backbone, mode=setup.compile, dynamic=False)
-        self.images = torch.randn(setup.batch, 3, *(image_size or run.image_size), device=device)
+        shape = run.input_shape(setup.batch, image_size)
+        self.images = torch.randn(shape, device=device)
         self.context = autocast(device, setup.dtype)
         self.draws: Iterator[Candidate] | None = None
         if run.draws_ratios:
@@ -132,8 +132,7 @@ def count_gmacs(run: Run, setup: Setup, backbone: nn.Module) -> float:
     passes = COUNTED_DRAWS if run.draws_ratios else 1
     counts = []
     for _ in range(passes):
-        # PyTorch's counter does not know the CPU's fused attention; the plain one has its products.
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        with counting() as counter:
             once()
         counts.append(counter.get_total_flops() / 2e9)
     return mean(counts)

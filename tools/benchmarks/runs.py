@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.hosts import scope_of
 from sparse_mm.engine.inspection import backbone_config, fixed_image_size
 from sparse_mm.errors import BadInputError
+from tools.benchmarks.counting import WithoutRandomNumbers
 
 RANDOM = 'random'
 """As ``pruning_ratios``: drawn anew for every pass, as the adaptation draws them."""
@@ -32,6 +33,7 @@ class Run:
         scope: The registry scope that its type is looked up in first.
         imports: Modules that its config imports.
         weights_of: The run whose weights it takes over.
+        frames: Of a clip, for models of videos.
     """
 
     name: str
@@ -40,6 +42,17 @@ class Run:
     scope: str = 'mmengine'
     imports: tuple[str, ...] = ()
     weights_of: str | None = None
+    frames: int | None = None
+
+    def input_shape(self, batch: int, image_size: tuple[int, int] | None = None) -> tuple[int, ...]:
+        """``(batch, 3, H, W)``, for videos ``(batch, 3, frames, H, W)``.
+
+        Args:
+            batch: Images or clips.
+            image_size: Another size than the run's.
+        """
+        frames = () if self.frames is None else (self.frames,)
+        return (batch, 3, *frames, *(image_size or self.image_size))
 
     @property
     def draws_ratios(self) -> bool:
@@ -81,8 +94,12 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
     )
 
 
-def build(run: Run) -> nn.Module:
+def build(run: Run, initialise: bool = True) -> nn.Module:
     """Builds a run's backbone, from scratch: speed does not depend on the weights.
+
+    Args:
+        run: What to build.
+        initialise: Whether its weights start as its paper says; counting needs none.
 
     Raises:
         BadInputError: There is no such backbone, or it does not take these arguments.
@@ -94,14 +111,16 @@ def build(run: Run) -> nn.Module:
     init_default_scope(run.scope)
     with redirect_stdout(sys.stderr):  # MMEngine logs to stdout, which is for the result
         try:
-            backbone = MODELS.build(settings)
+            with nullcontext() if initialise else WithoutRandomNumbers():
+                backbone = MODELS.build(settings)
         except (KeyError, TypeError) as error:
             reason = ' '.join(str(error.args[0]).split())
             raise BadInputError(f'The run {run.name!r} cannot be built: {reason}') from error
         if run.draws_ratios and not hasattr(backbone, 'set_pruning_ratios'):
             kind = type(backbone).__name__
             raise BadInputError(f'The run {run.name!r} has random ratios; {kind} has none to set.')
-        backbone.init_weights()
+        if initialise:
+            backbone.init_weights()
     return backbone
 
 

@@ -107,6 +107,13 @@ DATASETS = {
         'KINETICS_ROOT',
         instead='projects/video_recognition/configs/video_sparseformer_motion.py needs no data set',
     ),
+    'ImageNet21k': DatasetFacts(
+        'ImageNet-21K',
+        'train/ with a folder for each class, in one folder',
+        'IMAGENET21K_ROOT',
+        split_folder=True,
+        class_folders=True,
+    ),
     'CustomDataset': DatasetFacts(class_folders=True),  # mmpretrain's
 }
 

@@ -1,0 +1,14 @@
+# SparseFormer-B, pre-trained on ImageNet-21K, finetuned on ImageNet-1K at 384x384 pixels with 81
+# tokens: 84.1 % top-1 in the paper. The backbone's weights come from the pre-training, by
+#   --cfg-options model.backbone.init_cfg.checkpoint=PRETRAINED.pth
+# and the head starts anew, with 1000 classes.
+_base_ = './sparseformer_base_imagenet_384.py'
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/sparseformer_base_imagenet21k/epoch_90.pth',
+        )
+    )
+)

@@ -1,0 +1,13 @@
+# Bootstraps a SparseFormer from timm's
+# vit_base_patch16_224.augreg_in21k_ft_in1k, whose weights come by
+#   --cfg-options model.teacher.init_cfg.checkpoint=VIT.pth
+_base_ = '../../../configs/bootstrapped_sparseformer_augreg_base_imagenet.py'
+custom_imports = dict(imports=['sparse_mm', 'projects.bootstrapping'])
+
+model = dict(
+    type='Bootstrapping',
+    teacher=dict(
+        type='TeacherViT',
+        init_cfg=dict(type='Pretrained', checkpoint='data/teacher_augreg_base.pth'),
+    ),
+)

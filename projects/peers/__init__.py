@@ -1,0 +1,25 @@
+"""Models that the papers' tables compare with, where no host package has them.
+
+Importing it registers them. Each is as small as its counts allow: forward pass, fresh weights, no
+training recipe.
+"""
+
+from projects.peers.few_tokens import FewTokens
+from projects.peers.nl_i3d import NLI3D
+from projects.peers.perceiver import Perceiver
+from projects.peers.perceiver_io import PerceiverIO
+from projects.peers.slowfast import SlowFast
+from projects.peers.timesformer import TimeSformer
+from projects.peers.torchvision_models import TorchvisionModel
+from projects.peers.vivit import ViViT
+
+__all__ = [
+    'NLI3D',
+    'FewTokens',
+    'Perceiver',
+    'PerceiverIO',
+    'SlowFast',
+    'TimeSformer',
+    'TorchvisionModel',
+    'ViViT',
+]

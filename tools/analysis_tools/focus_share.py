@@ -1,0 +1,111 @@
+"""Tells which share of SparseFormer's sampling points lies on the object, look after look.
+
+python tools/analysis_tools/focus_share.py configs/sparseformer_small_objects.py CHECKPOINT
+
+The test set must be one of ShapePictures, which know where their shapes are.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
+from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, report
+from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.inspection import build_model, main_backbone
+from sparse_mm.errors import BadInputError
+from sparse_mm.progress import progress_bar
+from tools.benchmarks.looks import looks_of, share_on_objects
+
+BATCH = 25
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_config_options(parser)
+    parser.add_argument('checkpoint', nargs='?', help='its weights (default: untrained)')
+    parser.add_argument('--images', type=int, help='how many pictures (default: all)')
+    parser.add_argument('--json', action='store_true', help='print one line of JSON')
+    return parser.parse_args()
+
+
+def measure(model: Any, dataset: Any, count: int) -> dict[str, Any]:
+    """Watches a model look at the first pictures of a data set.
+
+    Args:
+        model: A classifier with a SparseFormer.
+        dataset: Pictures with the masks of their objects.
+        count: How many pictures.
+
+    Returns:
+        ``area``, the objects' mean share of a picture; ``shares`` and ``sides``, for each look the
+        mean share of points on objects and the RoIs' median side, of the image's; ``accuracy``.
+    """
+    model.eval()
+    shares, sides, areas, right = [], [], [], 0
+    for first in progress_bar('Looking', range(0, count, BATCH)):
+        chosen = range(first, min(first + BATCH, count))
+        masks = torch.stack([torch.from_numpy(dataset.get_data_info(i)['mask']) for i in chosen])
+        batch = pseudo_collate([dataset[i] for i in chosen])
+        data = model.data_preprocessor(batch, False)
+        looks = looks_of(main_backbone(model), data['inputs'])
+        shares.append(torch.stack([share_on_objects(points, masks) for _, points in looks], dim=1))
+        sides.append(
+            torch.stack([(rois[..., 2:] - rois[..., :2]).flatten(1) for rois, _ in looks], dim=1)
+        )
+        areas.append(masks.flatten(1).float().mean(dim=1))
+        with torch.no_grad():
+            found = model(**data, mode='predict')
+        right += sum(int(sample.pred_label) == int(sample.gt_label) for sample in found)
+    return dict(
+        pictures=count,
+        accuracy=right / count,
+        area=float(torch.cat(areas).mean()),
+        shares=torch.cat(shares).mean(dim=0).tolist(),
+        sides=torch.cat(sides).transpose(0, 1).flatten(1).median(dim=1).values.tolist(),
+    )
+
+
+def main() -> None:
+    """Prints the share of each look."""
+    args = parse_args()
+    cfg = load_config(args)
+    if args.checkpoint:
+        report(check_checkpoint_file(args.checkpoint))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    count = min(args.images or len(dataset), len(dataset))
+    if count < 1 or 'mask' not in dataset.get_data_info(0):
+        raise BadInputError('--images must be at least 1, and the test set one of ShapePictures.')
+    model = build_model(cfg)
+    if args.checkpoint:
+        report(check_checkpoint(args.checkpoint, model))
+        model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint))
+    else:
+        model.init_weights()
+    found = measure(model, dataset, count)
+    if args.json:
+        print(json.dumps(found))
+        return
+    print(
+        f'{found["pictures"]} pictures, accuracy {found["accuracy"]:.1%}; objects cover '
+        f'{found["area"]:.2%} of a picture'
+    )
+    print('| look | points on objects | of the first look | RoI side (median) |')
+    print('| --- | --- | --- | --- |')
+    for i, (share, side) in enumerate(zip(found['shares'], found['sides'], strict=True), start=1):
+        first = found['shares'][0]
+        growth = f'{share / first:.2f}×' if first else '–'
+        print(f'| {i} | {share:.2%} | {growth} | {side:.2f} |')
+
+
+if __name__ == '__main__':
+    run(main)
