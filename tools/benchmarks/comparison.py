@@ -6,9 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.registry import MODELS
 
-import sparse_mm  # noqa: F401, registers what rows may need
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.progress import counting_bar, progress_bar
 from sparse_mm.search.timing import describe_device, rounds_in_turns
@@ -70,11 +68,6 @@ def select(tables: dict[str, Table], only: Sequence[str]) -> dict[str, list[Row]
     return chosen
 
 
-def is_there(row: Row) -> bool:
-    """Whether what the row needs is registered."""
-    return row.needs is None or row.needs in MODELS.module_dict
-
-
 def compare(name: str, table: Table, chosen: Sequence[Row], how: Measurement) -> Result:
     """Builds, counts and, if asked for, times rows of a table, and measures their memory.
 
@@ -87,8 +80,8 @@ def compare(name: str, table: Table, chosen: Sequence[Row], how: Measurement) ->
     Returns:
         Plain values: all that the report needs.
     """
-    rows = [row for row in chosen if is_there(row)]
-    if not how.count_only and rows and table.baseline not in [row.name for row in rows]:
+    rows = list(chosen)
+    if not how.count_only and table.baseline not in [row.name for row in rows]:
         rows.insert(0, next(row for row in table.rows if row.name == table.baseline))
     runs = [replace(row.make(), name=row.name) for row in rows]
     result = dict(
@@ -100,13 +93,12 @@ def compare(name: str, table: Table, chosen: Sequence[Row], how: Measurement) ->
         baseline=table.baseline,
         counted=table.counted,
         note=table.note,
-        left_out=[row.name for row in chosen if not is_there(row)],
         rows=[
             _counted(row, run, table)
             for row, run in progress_bar(f'{name}: counting', list(zip(rows, runs, strict=True)))
         ],
     )
-    if not how.count_only and rows:
+    if not how.count_only:
         _measure(result, runs, table, how)
     return result
 

@@ -120,11 +120,9 @@ def _scatter(
     axes.legend(loc='lower right')
 
 
-def _draw_sizes(result: Result, kind: str) -> bytes | None:
+def _draw_sizes(result: Result, kind: str) -> bytes:
     """MACs, memory and latency over the side of the images, a line for each model."""
     rows = result['rows']
-    if not rows:
-        return None
     panels: list[tuple[str, Any]] = [('GMACs', lambda row: row['gmacs'])]
     if 'conditions' in result:
         if 'peak_memory' in rows[0]:

@@ -46,8 +46,6 @@ def unexplained(result: Result) -> list[str]:
 def markdown(result: Result) -> str:
     """Makes the table of a result, with its notes."""
     rows = result['rows']
-    if not rows:
-        return _left_out(result)
     numbers = _note_numbers(rows)
     columns = [_names(rows, numbers), *_counts(result), *_speeds(result), *_others(result)]
     lines = [[head for head, _ in columns], ['---'] * len(columns)]
@@ -169,13 +167,8 @@ def _others(result: Result) -> list[tuple[str, Cells]]:
     ]
 
 
-def _left_out(result: Result) -> str:
-    names = ', '.join(result['left_out'])
-    return f'Left out, since this version has no such model: {names}.' if names else ''
-
-
 def _reading(result: Result) -> str:
-    """How the paper counts, under which conditions ours was measured, what is not here."""
+    """How the paper counts, and under which conditions ours was measured."""
     lines: list[str] = []
     by_convention: dict[str, list[str]] = {}
     for row in result['rows']:
@@ -184,7 +177,7 @@ def _reading(result: Result) -> str:
     for convention, names in by_convention.items():
         whose = 'all rows' if len(by_convention) == 1 else ', '.join(names)
         lines.append(f'The paper counts {convention}: {whose}.')
-    lines += [result['note'], _left_out(result)]
+    lines.append(result['note'])
     if 'conditions' in result:
         lines.append(_conditions(result['conditions']))
     return '\n'.join(f'- {line}' for line in lines if line)

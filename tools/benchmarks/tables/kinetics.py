@@ -28,13 +28,7 @@ def _video_sparse_former(arch: str) -> Callable[[], Run]:
 
 
 def _ours(name: str, arch: str, *figures: Any) -> Row:
-    return Row(
-        name,
-        _video_sparse_former(arch),
-        _figures(*figures),
-        WITHOUT_MIXING,
-        needs='VideoSparseFormer',
-    )
+    return Row(name, _video_sparse_former(arch), _figures(*figures), WITHOUT_MIXING)
 
 
 KINETICS = Table(

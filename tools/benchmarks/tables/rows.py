@@ -49,7 +49,6 @@ class Row:
         paper: The paper's figures, by the table's columns.
         convention: How its MACs are counted there.
         note: Why our figures differ, or what the paper leaves open.
-        needs: The registered model without which the row stays out.
     """
 
     name: str
@@ -57,7 +56,6 @@ class Row:
     paper: Mapping[str, Any] = field(default_factory=dict)
     convention: Convention = PRODUCTS
     note: str = ''
-    needs: str | None = None
 
 
 @dataclass(frozen=True)
