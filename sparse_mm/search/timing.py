@@ -106,6 +106,7 @@ def rounds_in_turns(
     seconds: float = 20.0,
     repeats: tuple[int, int] = (5, 300),
     progress: Progress | None = None,
+    settled: bool = False,
 ) -> list[list[float]]:
     """Times several functions in turns, in another order every round, each on an idle device.
 
@@ -116,6 +117,8 @@ def rounds_in_turns(
         repeats: The least and the most rounds.
         progress: Called after each function with how many have run and, as far as is known, how
             many will.
+        settled: Whether a first round takes no longer than others, as on a CPU where nothing is
+            compiled; if it shows that time is short, there is no second one to warm up.
 
     Returns:
         For each round the milliseconds of each function, as the clock gave them.
@@ -140,19 +143,26 @@ def rounds_in_turns(
         watch.wait()
         return [watch.milliseconds(*pair) for pair in marks]
 
-    count = _count_rounds(run_round, watch, seconds, repeats)
+    count = _count_rounds(run_round, watch, seconds, repeats, settled)
     expected = done + len(runs) * count
     return [run_round() for _ in range(count)]
 
 
 def _count_rounds(
-    run_round: Callable[[], Any], watch: Stopwatch, seconds: float, repeats: tuple[int, int]
+    run_round: Callable[[], Any],
+    watch: Stopwatch,
+    seconds: float,
+    repeats: tuple[int, int],
+    settled: bool = False,
 ) -> int:
     """Warms up, and tells how many rounds the time allows."""
+    least, most = repeats
+    began = time.perf_counter()
     run_round()  # builds caches
+    if settled and (time.perf_counter() - began) * least >= seconds:
+        return least
     began = time.perf_counter()
     run_round()
-    least, most = repeats
     count = min(max(int(seconds / (time.perf_counter() - began)), least), most)
     # On CUDA, clocks and caches settle over a longer warm-up.
     for _ in range(count // 2 if watch.cuda else 0):

@@ -128,7 +128,8 @@ def _measure(result: Result, runs: list[Run], table: Table, how: Measurement) ->
     ]
     device = torch.device(how.device)
     with counting_bar(f'{result["table"]}: timing') as progress:
-        rounds = rounds_in_turns(passes, device, how.seconds, REPEATS, progress)
+        settled = device.type == 'cpu' and how.compile == 'none'
+        rounds = rounds_in_turns(passes, device, how.seconds, REPEATS, progress, settled)
     seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]
     baseline = [run.name for run in runs].index(table.baseline)
     # Shares of the machine's matrix rate are benchmark.py's to tell.

@@ -5,15 +5,8 @@ from typing import Any
 
 from tools.benchmarks.comparison import Result
 
-COMPARED = 'gmacs', 'params', 'throughput', 'ms'
-"""The paper's columns that stand beside figures of ours."""
 LARGE_DIFFERENCE = 0.05
 Cells = list[str]
-
-
-def difference(found: float, printed: float) -> float:
-    """How far a figure is from the paper's, relative to it."""
-    return found / printed - 1
 
 
 def paper_speed(row: Result, baseline: Result) -> float | None:
@@ -114,11 +107,15 @@ def _counts(result: Result) -> list[tuple[str, Cells]]:
     if any(row['in_the_papers_way'] != row['gmacs'] for row in rows):
         columns.append(('as the paper counts', [f'{row["in_the_papers_way"]:.2f}' for row in rows]))
     columns.append((f'{printed["gmacs"]}, paper', [_printed(row, 'gmacs') for row in rows]))
-    changes = [
-        f'{difference(row["in_the_papers_way"], row["paper"]["gmacs"]):+.1%}'.replace('-', '−')
-        for row in rows
-    ]
-    return [*columns, ('difference', changes)]
+    return [*columns, ('difference', [_difference(row) for row in rows])]
+
+
+def _difference(row: Result) -> str:
+    """How far our count, by the paper's convention, is from the paper's."""
+    printed = row['paper'].get('gmacs')
+    if printed is None:
+        return '–'
+    return f'{row["in_the_papers_way"] / printed - 1:+.1%}'.replace('-', '−')
 
 
 def _gmacs(result: Result) -> str:

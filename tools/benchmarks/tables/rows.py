@@ -157,6 +157,7 @@ def model(
     """
 
     def make() -> Run:
-        return Run(kind, dict(type=kind, **settings), size, imports=PEERS, frames=frames)
+        scope = kind.rpartition('.')[0] or 'mmengine'
+        return Run(kind, dict(type=kind, **settings), size, scope, PEERS, frames=frames)
 
     return make

@@ -1,0 +1,117 @@
+"""The small trial, with several seeds: a teacher, its student, and the student without a teacher.
+
+python projects/bootstrapping/trial.py --work-dir work_dirs/bootstrapping --seeds 0 1 2
+
+The student without a teacher learns by labels, and gets at least as much time as the other one.
+What is done already is not done again.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
+from sparse_mm.engine.checks import check_work_dir, report
+from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.errors import BadInputError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / 'projects' / 'bootstrapping' / 'configs'
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work-dir', required=True, help='folder for all runs')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], help='settings of all configs, as for train.py'
+    )
+    return parser.parse_args()
+
+
+def train(name: str, folder: Path, *options: str) -> dict[str, Any]:
+    """Trains a config, unless it has been trained there; gives its last accuracy and its times.
+
+    Args:
+        name: Of the config.
+        folder: For its run.
+        *options: Settings to change.
+
+    Raises:
+        BadInputError: The training failed.
+    """
+    done = folder / 'trial.json'
+    if done.exists():
+        return json.loads(done.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / 'output.txt'
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIGS / f'{name}.py')]
+    command += ['--work-dir', str(folder), '--resume', '--cfg-options', *options]
+    began = time.perf_counter()
+    with log.open('a') as file:
+        failed = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+    if failed:
+        raise BadInputError(f'Training {name} failed; its output is in {str(log)!r}.')
+    seconds = time.perf_counter() - began
+    (scalars,) = list(folder.glob('*/vis_data/scalars.json'))[-1:]
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    accuracies = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+    step = median(line['time'] for line in lines if 'time' in line and 'loss' in line)
+    found = dict(
+        accuracy=accuracies[-1],
+        seconds=seconds,
+        step=step,
+        checkpoint=_last_checkpoint(folder),
+    )
+    done.write_text(json.dumps(found))
+    return found
+
+
+def _last_checkpoint(folder: Path) -> str:
+    return str((folder / Path((folder / 'last_checkpoint').read_text()).name).resolve())
+
+
+def trial(seed: int, folder: Path, common: list[str]) -> dict[str, dict[str, Any]]:
+    """Trains the three models with one seed."""
+    options = [f'randomness.seed={seed}', *common]
+    teacher = train('teacher_shapes', folder / f'teacher_{seed}', *options)
+    init = f'model.teacher.init_cfg.checkpoint={teacher["checkpoint"]}'
+    taught = train('bootstrap_shapes', folder / f'taught_{seed}', *options, init)
+    # As many epochs as the other's time has room for, and one of its own at most more.
+    epochs = int(read_config(str(CONFIGS / 'student_shapes.py')).max_epochs)
+    once = train('student_shapes', folder / f'once_{seed}', *options, 'train_cfg.max_epochs=1',
+                 'train_cfg.val_interval=1')  # fmt: skip
+    longer = max(epochs, math.ceil(epochs * taught['step'] / once['step']))
+    lengths = [f'train_cfg.max_epochs={longer}', f'param_scheduler.1.end={longer}']
+    lengths += [f'train_cfg.val_interval={longer}']
+    alone = train('student_shapes', folder / f'alone_{seed}', *options, *lengths)
+    return dict(teacher=teacher, taught=taught, alone=alone)
+
+
+def main() -> None:
+    """Runs the trial; prints a line for each seed, and the means."""
+    args = parse_args()
+    report(check_work_dir(args.work_dir))
+    print('| seed | teacher | taught student | student alone | seconds of each |')
+    print('| --- | --- | --- | --- | --- |')
+    trials = []
+    for seed in args.seeds:
+        found = trial(seed, Path(args.work_dir), args.cfg_options)
+        trials.append(found)
+        accuracies = ' | '.join(f'{one["accuracy"]:.1f}' for one in found.values())
+        seconds = ', '.join(f'{one["seconds"]:.0f}' for one in found.values())
+        print(f'| {seed} | {accuracies} | {seconds} |', flush=True)
+    means = [mean(found[name]['accuracy'] for found in trials) for name in trials[0]]
+    print(f'| mean | {" | ".join(f"{value:.1f}" for value in means)} | |')
+
+
+if __name__ == '__main__':
+    run(main)
