@@ -217,7 +217,7 @@ def test_a_run_and_its_report(call_tool, tmp_path):
     first, second = cells(one)[0], cells(other)[0]
     assert first['top-1, paper'] == '82.6'
     assert second['as the paper counts'] == '2.07'
-    assert 'faster' not in printed
+    assert 'faster than' not in printed
     page = (tmp_path / 'page.md').read_text()
     assert 'compare_models.py --table scaling ablations' in page
     assert '![SparseFormer-T, piece by piece](comparison_ablations.png)' in page

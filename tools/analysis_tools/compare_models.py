@@ -74,7 +74,8 @@ def check(args: argparse.Namespace) -> None:
         BadInputError: A number, a device or a file does not fit.
     """
     problems = check_device_name(args.device)
-    if min(args.batch or 1, args.threads or 1) < 1 or args.seconds <= 0:
+    counts = [n for n in (args.batch, args.threads) if n is not None]
+    if min(counts, default=1) < 1 or args.seconds <= 0:
         problems.append('--batch and --threads must be at least 1, --seconds above 0.')
     folders = [str(Path(path).parent) for path in (args.json, args.markdown) if path]
     for folder in (*folders, *filter(None, [args.pictures])):
