@@ -1,0 +1,33 @@
+"""The small trial with seeds: who gets how long, and what is printed."""
+
+from projects.bootstrapping import trial
+
+
+def test_the_student_alone_gets_at_least_the_others_time(tmp_path, monkeypatch, capsys):
+    runs = []
+
+    def train(name, folder, *options):
+        runs.append((name, folder.name, options))
+        step = 0.3 if name == 'bootstrap_shapes' else 0.2
+        accuracy = dict(teacher_shapes=90.0, bootstrap_shapes=88.0, student_shapes=70.0)[name]
+        return dict(accuracy=accuracy, seconds=10, step=step, checkpoint=f'{folder.name}.pth')
+
+    monkeypatch.setattr(trial, 'train', train)
+    arguments = ['trial.py', '--work-dir', str(tmp_path), '--seeds', '0', '3']
+    monkeypatch.setattr('sys.argv', [*arguments, '--cfg-options', 'a=1'])
+    trial.main()
+    names = [folder for _, folder, _ in runs]
+    assert names[4:] == ['teacher_3', 'taught_3', 'once_3', 'alone_3']
+    assert all('a=1' in options for *_, options in runs)
+    assert 'model.teacher.init_cfg.checkpoint=teacher_3.pth' in runs[5][2]
+    # Eight epochs of 0.3 s are as long as twelve of 0.2 s.
+    assert {'randomness.seed=3', 'train_cfg.max_epochs=12'} <= set(runs[7][2])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == '| mean | 90.0 | 88.0 | 70.0 | |'
+    assert lines[-2] == '| 3 | 90.0 | 88.0 | 70.0 | 10, 10, 10 |'
+
+
+def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
+    (tmp_path / 'trial.json').write_text('{"accuracy": 50.0}')
+    monkeypatch.setattr(trial.subprocess, 'run', None)
+    assert trial.train('teacher_shapes', tmp_path) == dict(accuracy=50.0)
