@@ -37,7 +37,8 @@ def test_looks_are_watched_and_left_alone():
 
 def test_small_objects_are_small_and_masked():
     settings = dict(type='ShapePictures', num_images=40, size=128, radii=(0.06, 0.1), pipeline=[])
-    infos = [DATASETS.build(settings).get_data_info(i) for i in range(40)]
+    dataset = DATASETS.build(settings)
+    infos = [dataset.get_data_info(i) for i in range(40)]
     areas = torch.tensor([info['mask'].mean() for info in infos])
     assert infos[0]['mask'].shape == (128, 128)
     assert 0.001 < areas.min() < areas.mean() < 0.02

@@ -114,13 +114,13 @@ def test_it_learns_from_the_teacher_alone(tmp_path):
     images = torch.randn(8, 3, 32, 32)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         loss = model(images, None, mode='loss')['loss']
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name]) != value.requires_grad, name
     # A student that gives what the teacher gives, up to its length, has nothing to learn.
