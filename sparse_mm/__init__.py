@@ -6,7 +6,7 @@ mmdet, mmseg, mmdet3d and mmpretrain: what builds on them is imported when it is
 """
 
 import sparse_mm.mmcv_finder  # noqa: F401  (before anything imports mmcv)
-from sparse_mm import cpu, datasets, evaluation, models
+from sparse_mm import cpu, datasets, deploy, evaluation, models
 from sparse_mm.engine import hooks
 from sparse_mm.safe_classes import MMENGINE_DECLARES, declare_safe_classes
 from sparse_mm.version import __version__
@@ -14,4 +14,4 @@ from sparse_mm.version import __version__
 if not MMENGINE_DECLARES:
     declare_safe_classes()
 
-__all__ = ['__version__', 'cpu', 'datasets', 'evaluation', 'hooks', 'models']
+__all__ = ['__version__', 'cpu', 'datasets', 'deploy', 'evaluation', 'hooks', 'models']

@@ -24,6 +24,10 @@ ARROWS = {
     'sparse_mm/models/backbones': (MODELS, f'{OWN}.checkpoints', ERRORS),
     'sparse_mm/cpu': (f'{OWN}.cpu', MODELS, ERRORS),
     'sparse_mm/cuda': (f'{OWN}.cuda', MODELS, ERRORS),
+    'sparse_mm/deploy': (
+        *(f'{OWN}.deploy', MODELS, ERRORS),
+        *(f'{OWN}.{name}' for name in ('checkpoints', 'progress')),
+    ),
     'sparse_mm/mmcv_ops': (f'{OWN}.mmcv_ops', ERRORS),
     'sparse_mm/search': (SEARCH, f'{MODELS}.ratios', ERRORS),
     'sparse_mm/datasets': (
@@ -35,7 +39,7 @@ ARROWS = {
     ),
     'sparse_mm/evaluation': (f'{OWN}.evaluation', f'{OWN}.deferred', ERRORS),
     'sparse_mm/engine': (
-        *(ENGINE, MODELS, SEARCH, f'{OWN}.cpu', ERRORS),
+        *(ENGINE, MODELS, SEARCH, f'{OWN}.cpu', f'{OWN}.deploy', ERRORS),
         *(
             f'{OWN}.{name}'
             for name in ('checkpoints', 'safe_classes', 'deferred', 'progress', 'ranks', 'version')

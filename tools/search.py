@@ -24,6 +24,7 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.file_backend import remove_leftovers
 from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.search.settings import SearchSettings
@@ -60,6 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--final-images', type=int, help='on how many (default: all)')
     parser.add_argument('--image-size', nargs=2, type=int, metavar=('H', 'W'), help='for costs')
     parser.add_argument('--batch', type=int, help='images, for costs')
+    add_engine_options(parser)
     parser.add_argument('--dtype', help='of latencies: float32, float16, bfloat16')
     parser.add_argument(
         '--latency-table', help='JSON file of tools/analysis_tools/latency_table.py'
@@ -74,6 +76,8 @@ def main() -> None:
     cfg = load_config(args)
     names = signature(SearchSettings.build).parameters
     given = {name: value for name, value in vars(args).items() if name in names}
+    for name, value in undeploy(cfg).items():
+        given[name] = given[name] or value
     settings = SearchSettings.from_config(cfg, given)
     # Phases of a training are not the search's; its own hooks would only refuse set ratios.
     cfg.custom_hooks = []

@@ -24,6 +24,7 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
 )
+from sparse_mm.engine.deployment import add_engine_options, deploy
 from sparse_mm.engine.hosts import host_of, is_kind, load, scope_of
 from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
@@ -42,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds that each window stays open'
     )
+    add_engine_options(parser)
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
         '--task',
@@ -117,6 +119,7 @@ def main() -> None:
     """Checks everything that can be checked, then tests."""
     args = parse_args()
     cfg = load_config(args)
+    deploy(cfg, args.engine, args.precision)
     cfg.load_from = args.checkpoint
     cfg.resume = False
     writes_maps = host_of(cfg).maps_folder

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.hosts import TEXT_PARTS, scope_of, size_after, size_of_4_to_3_after
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
@@ -98,22 +99,33 @@ def backbone_name(model: nn.Module) -> str:
         model: A model without its wrapper.
     """
     backbone = main_backbone(model)
-    name = next(name for name, module in model.named_modules() if module is backbone)
+    name = next(
+        name
+        for name, module in model.named_modules()
+        if module is backbone
+        # Its weights have the names that they have in the backbone.
+        or (isinstance(module, DeployedBackbone) and module.backbone is backbone)
+    )
     return f'{name}.' if name else ''
 
 
 def backbone_config(cfg: Config) -> dict[str, Any]:
     """Finds the backbone in a config, wherever it sits in the model; a model without one is it."""
-    return next(_backbone_configs(cfg.model), cfg.model)
+    return next((parent[name] for parent, name in _places_in(cfg.model)), cfg.model)
 
 
-def _backbone_configs(node: Any) -> Iterator[dict[str, Any]]:
+def backbone_places(cfg: Config) -> list[tuple[dict[str, Any], str]]:
+    """Where backbones sit in a config's model: the dict that holds each, and its name there."""
+    return list(_places_in(cfg.model))
+
+
+def _places_in(node: Any) -> Iterator[tuple[dict[str, Any], str]]:
     for key, value in node.items():
         if isinstance(value, dict):
             if _is_backbone(key) and 'type' in value:
-                yield value
+                yield node, key
             else:
-                yield from _backbone_configs(value)
+                yield from _places_in(value)
 
 
 def _is_backbone(name: str) -> bool:

@@ -79,7 +79,7 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager:
 
 
 @contextmanager
-def _for_timing(backbone: nn.Module) -> Iterator[None]:
+def for_timing(backbone: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients, and everything as before afterwards."""
     modes = {module: module.training for module in backbone.modules()}
     backbone.eval()
@@ -202,7 +202,7 @@ def measure_whole(
         with context:  # for each pass anew, since it keeps what it has cast while it is open
             backbone(images)
 
-    with _for_timing(backbone):
+    with for_timing(backbone):
         runs = [partial(run, setting) for setting in settings]
         rounds = rounds_in_turns(runs, device, seconds, repeats)
     return [fastest_eighth(values) for values in zip(*rounds, strict=True)]
@@ -336,7 +336,7 @@ def _time_rounds(
         return [_part_times(taken[index], watch) for index in range(len(settings))]
 
     rounds: list[list[dict[tuple, float]]] = []
-    with _for_timing(backbone):
+    with for_timing(backbone):
         expected = _count_rounds(run_round, watch, rule.seconds, rule.repeats)
         cpu.clear()  # of the warm-up
         began, looked, found = time.perf_counter(), 0, inf

@@ -17,6 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
+from sparse_mm.deploy import ENGINES, PRECISIONS
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.files import write_atomically
@@ -33,6 +34,7 @@ from tools.benchmarks.passes import (
     matrix_products,
 )
 from tools.benchmarks.report import (
+    add_engines,
     add_memory,
     machine,
     markdown,
@@ -40,7 +42,7 @@ from tools.benchmarks.report import (
     summarise_products,
     summarise_run,
 )
-from tools.benchmarks.runs import PRESETS, RANDOM, Run, read_run
+from tools.benchmarks.runs import PRESETS, RANDOM, Run, on_engines, read_run
 
 PLOTS = ('.png', '.pdf', '.svg')
 
@@ -62,6 +64,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, help="images (default: the preset's, or 1)")
     parser.add_argument(
         '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the runs' own sizes"
+    )
+    parser.add_argument(
+        '--engine',
+        nargs='+',
+        choices=list(ENGINES),
+        default=['torch'],
+        help='engines that compute each run, all in the same turns (default: torch)',
+    )
+    parser.add_argument(
+        '--precision',
+        nargs='+',
+        choices=list(PRECISIONS),
+        default=['float32'],
+        help='of the backbones in these engines, as far as an engine has it (default: float32)',
     )
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
     parser.add_argument('--threads', type=int, help='threads of the CPU')
@@ -108,7 +124,19 @@ def read_runs(args: argparse.Namespace) -> list[Run]:
         raise BadInputError(
             f'--baseline {args.baseline} is none of the runs: {", ".join(map(repr, names))}.'
         )
+    if args.engine != ['torch'] or args.precision != ['float32']:
+        if args.train or args.compile != 'none' or args.dtype != 'float32':
+            raise BadInputError(
+                '--engine and --precision are for inference without --compile and --dtype; an '
+                "engine 'compile' and a precision 'bfloat16' are among them."
+            )
+        runs = on_engines(runs, args.engine, args.precision)
     drawn = [item.name for item in runs if item.draws_ratios]
+    if drawn and any(item.deployed for item in runs):
+        raise BadInputError(
+            f'An engine has a graph for each setting of the ratios, and {drawn[0]!r} has another '
+            'one in every pass; leave one of the two out.'
+        )
     if drawn and args.compile != 'none':
         raise BadInputError(
             f'--compile {args.compile} compiles one setting of the ratios, and {drawn[0]!r} has '
@@ -151,17 +179,21 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
         for item, backbone in zip(runs, backbones, strict=True)
     ]
     passes = [Pass(item, setup, backbone) for item, backbone in zip(runs, backbones, strict=True)]
-    products = matrix_products(setup, args.matrix)
+    products = matrix_products(setup, args.matrix, {item.precision for item in runs})
     device = torch.device(setup.device)
     rounds = rounds_in_turns([*passes, *products.values()], device, args.seconds)
     seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]
-    baseline = 0 if args.baseline is None else [item.name for item in runs].index(args.baseline)
+    names = [item.name for item in runs]
+    wanted = [args.baseline, f'{args.baseline}, {runs[0].engine} {runs[0].precision}']
+    baseline = 0 if args.baseline is None else min(names.index(n) for n in wanted if n in names)
 
     rates = summarise_products(
         dict(zip(products, seconds[len(runs) :], strict=True)), side=args.matrix
     )
     summarise = partial(summarise_run, baseline=seconds[baseline], products=rates, side=args.matrix)
     rows = [summarise(row, values) for row, values in zip(rows, seconds, strict=False)]
+    if any(item.deployed for item in runs):
+        add_engines(rows, runs, baseline)
     conditions = dict(
         describe_device(device),
         **machine(),
@@ -172,7 +204,8 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
         rounds=len(rounds),
         baseline=runs[baseline].name,
     )
-    if not args.no_memory and memory.can_measure(setup):
+    deployed = any(item.deployed for item in runs)
+    if not args.no_memory and not deployed and memory.can_measure(setup):
         add_memory(rows, memory.peak_memory(runs, setup, torch.get_num_threads()), baseline)
         conditions['memory'] = memory.define(setup.device)
     return dict(conditions=conditions, matrix=args.matrix, matrix_products=rates, runs=rows)
@@ -191,6 +224,8 @@ def describe(result: dict[str, Any]) -> str:
         f'faster by: of {conditions["baseline"]}; median of the rounds (quartiles)',
         f'product of two {side}×{side} matrices, in the same rounds: {rates}',
     ]
+    if 'in_engine' in result['runs'][0]:
+        notes.append('in its engine: of the baseline in the same engine and precision')
     if definition:
         notes.append(definition)
     if any(row['settings'].get('pruning_ratios') == RANDOM for row in result['runs']):

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from sparse_mm.deploy import check_engine
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
     backbone_shape,
@@ -19,13 +21,13 @@ from sparse_mm.engine.inspection import (
     find_backbone,
     usual_image_size,
 )
+from sparse_mm.engine.search.tables import measure
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.executors import marked_pass
 from sparse_mm.progress import counting_bar
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
-from sparse_mm.search.timing import DTYPES, measure_table
+from sparse_mm.search.timing import DTYPES
 
 # Settings whose whole latency is compared with the table's sum, one ratio per stage.
 CHECKS = ((0.0, 0.0, 0.0, 0.0), (0.6, 0.0, 0.4, 0.0), (0.3, 0.3, 0.3, 0.3), (0.6, 0.6, 0.6, 0.6))
@@ -44,6 +46,7 @@ def parse_args() -> argparse.Namespace:
         help='image size in pixels; by default the fixed size of the validation pipeline',
     )
     parser.add_argument('--batch', type=int, default=4, help='images (default: 4)')
+    add_engine_options(parser)
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the backbone')
     parser.add_argument('--choices', nargs='+', type=float, default=list(CHOICES), help='ratios')
     parser.add_argument(
@@ -63,6 +66,12 @@ def main() -> None:
         problems.append(f'{args.out!r} exists; move it away or choose another with --out.')
     if args.batch < 1 or args.seconds <= 0 or (args.shape and min(args.shape) < 1):
         problems.append('--batch and --shape must be at least 1, --seconds above 0.')
+    named = undeploy(cfg)
+    engine = args.engine or named.get('engine', 'torch')
+    precision = args.precision or named.get('precision', 'float32')
+    check_engine(engine, precision)
+    if args.dtype != 'float32' and (engine, precision) != ('torch', 'float32'):
+        problems.append('Give --precision with --engine, or --dtype for autocast, not both.')
     report(problems)
     image_size = tuple(args.shape) if args.shape else usual_image_size(cfg, 'val')
     backbone = find_backbone(build_backbone(cfg)).to(args.device)
@@ -77,15 +86,16 @@ def main() -> None:
 
     checks = [candidate((row * len(backbone.depths))[: len(backbone.depths)]) for row in CHECKS]
     with counting_bar('Measuring') as progress:
-        measured = measure_table(
+        measured = measure(
             backbone,
             shape,
             space,
-            marked_pass,
+            engine,
+            precision,
             args.dtype,
             args.seconds,
-            progress=progress,
-            checks=checks,
+            progress,
+            checks,
         )
     spread = measured.conditions['spread']
     if spread is not None and spread > NOISY:
@@ -98,7 +108,7 @@ def main() -> None:
     costs = CostModel(shape, space, table)
     print(f'{table.conditions}, {args.batch} x 3 x {image_size[0]} x {image_size[1]}')
     print(f'{"ratios":50} whole  table (of dense)  table / whole')
-    for (_, whole), check in zip(table.checks, checks, strict=True):
+    for check, whole in table.checks:
         total, dense = costs.ms(check), table.checks[0][1]
         name = ' '.join(f'{list(stage)}' for stage in check)
         print(

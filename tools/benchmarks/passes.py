@@ -1,6 +1,6 @@
 """One pass of a backbone as it is timed: inference, or a training step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparse_mm.cpu.linear import linear
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, autocast
 from tools.benchmarks.counting import counting
@@ -64,6 +65,8 @@ class Pass:
         self.backbone: Any = backbone.to(device)
         self.backbone.train(setup.train)  # its return value is not to be trusted: mmdet's has none
         self.forward: Callable[[Tensor], Any] = self.backbone
+        if run.deployed and device.type != 'meta':  # there MACs are counted, which are the model's
+            self.forward = DeployedBackbone(self.backbone, run.engine, run.precision).eval()
         if setup.compile != 'none':
             # Sizes are fixed here, and are so where speed is wanted.
             self.forward = torch.compile(self.backbone, mode=setup.compile, dynamic=False)
@@ -149,7 +152,9 @@ def build_all(runs: list[Run]) -> list[nn.Module]:
     return list(built.values())
 
 
-def matrix_products(setup: Setup, side: int) -> dict[str, Callable[[], Any]]:
+def matrix_products(
+    setup: Setup, side: int, precisions: Collection[str] = ()
+) -> dict[str, Callable[[], Any]]:
     """The products of two square matrices by which the machine is judged.
 
     PyTorch multiplies matrices on a CPU by MKL, but convolves by oneDNN, which can be far faster
@@ -158,10 +163,14 @@ def matrix_products(setup: Setup, side: int) -> dict[str, Callable[[], Any]]:
     Args:
         setup: Device and dtype.
         side: Of the matrices.
+        precisions: In which passes compute besides ``setup.dtype``.
     """
     dtype = DTYPES[setup.dtype]
     first, second = torch.randn(2, side, side, device=setup.device, dtype=dtype)
     products: dict[str, Callable[[], Any]] = {'torch.mm': partial(torch.mm, first, second)}
     if torch.device(setup.device).type == 'cpu' and setup.dtype == 'float32':
         products['oneDNN'] = partial(linear, first, second)
+    for name in sorted({*precisions} - {setup.dtype}):
+        pair = first.to(DTYPES[name]), second.to(DTYPES[name])
+        products[f'torch.mm, {name}'] = partial(torch.mm, *pair)
     return products

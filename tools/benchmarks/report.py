@@ -12,7 +12,19 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-PACKAGES = ('torch', 'mmcv', 'mmcv-lite', 'mmengine', 'mmdet', 'mmpretrain', 'sparse_mm')
+from tools.benchmarks.runs import Run
+
+PACKAGES = (
+    'torch',
+    'onnxruntime',
+    'openvino',
+    'mmcv',
+    'mmcv-lite',
+    'mmengine',
+    'mmdet',
+    'mmpretrain',
+    'sparse_mm',
+)
 Summary = dict[str, Any]
 
 
@@ -97,6 +109,27 @@ def summarise_run(
     )
 
 
+def add_engines(rows: list[Summary], runs: Sequence[Run], baseline: int) -> None:
+    """Adds how much faster each run is than the baseline in the same engine and precision.
+
+    Args:
+        rows: The runs, with their times.
+        runs: The same, as they were given: each on several engines.
+        baseline: Its place among them.
+    """
+    settings, size = runs[baseline].settings, runs[baseline].image_size
+    for row, run in zip(rows, runs, strict=True):
+        same = next(
+            other
+            for other, its in zip(rows, runs, strict=True)
+            if (its.settings, its.image_size) == (settings, size)
+            and (its.engine, its.precision) == (run.engine, run.precision)
+        )
+        pairs = zip(same['seconds'], row['seconds'], strict=True)
+        row.update(engine=run.engine, precision=run.precision)
+        row['in_engine'] = median(other / own for other, own in pairs)
+
+
 def add_memory(rows: list[Summary], found: Sequence[int], baseline: int) -> None:
     """Adds the peak memory to the runs.
 
@@ -117,8 +150,10 @@ def markdown(result: dict[str, Any]) -> str:
     products = [product['name'] for product in result['matrix_products']]
     on_gpu = conditions['device'] != 'CPU'
     with_memory = 'peak_memory' in rows[0]
+    with_engines = 'in_engine' in rows[0]
     head = ['backbone', 'size', 'GMACs', 'of baseline', 'faster by']
-    head += ['ms'] if on_gpu else []
+    head += ['in its engine'] if with_engines else []
+    head += ['ms'] if on_gpu or with_engines else []
     head += ['peak memory', 'of baseline'] if with_memory else []
     head += [f'share of {name}' for name in products]
     lines = [head, ['---'] * len(head)]
@@ -128,7 +163,8 @@ def markdown(result: dict[str, Any]) -> str:
         low, high = row['faster_quartiles']
         cells = [row['name'], f'{height}×{width}', f'{row["gmacs"]:.2f}']
         cells += [f'{row["gmacs"] / macs:.3f}', f'{row["faster"]:.2f}× ({low:.2f}–{high:.2f})']
-        cells += [f'{row["median_ms"]:.2f}'] if on_gpu else []
+        cells += [f'{row["in_engine"]:.2f}×'] if with_engines else []
+        cells += [f'{row["median_ms"]:.2f}'] if on_gpu or with_engines else []
         if with_memory:
             share = row['memory_of_baseline']
             cells.append(f'{row["peak_memory"] / 2**20:.0f} MiB')

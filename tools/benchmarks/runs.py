@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
 
+from sparse_mm.deploy import ENGINES, check_engine
 from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.hosts import scope_of
 from sparse_mm.engine.inspection import backbone_config, fixed_image_size
@@ -34,6 +35,8 @@ class Run:
         imports: Modules that its config imports.
         weights_of: The run whose weights it takes over.
         frames: Of a clip, for models of videos.
+        engine: What computes it; see :class:`~sparse_mm.deploy.DeployedBackbone`.
+        precision: Of the backbone there.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Run:
     imports: tuple[str, ...] = ()
     weights_of: str | None = None
     frames: int | None = None
+    engine: str = 'torch'
+    precision: str = 'float32'
 
     def input_shape(self, batch: int, image_size: tuple[int, int] | None = None) -> tuple[int, ...]:
         """``(batch, 3, H, W)``, for videos ``(batch, 3, frames, H, W)``.
@@ -55,9 +60,50 @@ class Run:
         return (batch, 3, *frames, *(image_size or self.image_size))
 
     @property
+    def deployed(self) -> bool:
+        """Whether something else than the backbone itself computes it."""
+        return (self.engine, self.precision) != ('torch', 'float32')
+
+    @property
     def draws_ratios(self) -> bool:
         """Whether every pass has other ratios."""
         return bool(self.settings.get('pruning_ratios') == RANDOM)
+
+
+def on_engines(runs: Sequence[Run], engines: Sequence[str], precisions: Sequence[str]) -> list[Run]:
+    """Each run on each engine in each precision, as far as the engine has it.
+
+    Args:
+        runs: What to compare.
+        engines: Of :data:`~sparse_mm.deploy.ENGINES`.
+        precisions: ``'float32'``, ``'bfloat16'``.
+
+    Raises:
+        BadInputError: An engine is not here, or has none of the precisions.
+    """
+    variants = []
+    for engine in engines:
+        fitting = [one for one in precisions if one in ENGINES[engine].precisions]
+        for precision in fitting or precisions:
+            check_engine(engine, precision)
+            variants.append((engine, precision))
+    if variants == [('torch', 'float32')]:
+        return list(runs)
+
+    def named(name: str, variant: tuple[str, str]) -> str:
+        return f'{name}, {variant[0]} {variant[1]}'
+
+    return [
+        replace(
+            run,
+            name=named(run.name, variant),
+            engine=variant[0],
+            precision=variant[1],
+            weights_of=None if run.weights_of is None else named(run.weights_of, variants[0]),
+        )
+        for variant in variants
+        for run in runs
+    ]
 
 
 def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:

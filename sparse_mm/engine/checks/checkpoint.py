@@ -51,7 +51,9 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
         return [
             f'The checkpoint {path!r} is of another model, its shapes differ: {first_few(wrong)}.'
         ]
-    needed = dict(bare.named_parameters())
+    # By the names of state_dict: a DeployedBackbone's weights have those of its backbone there.
+    state = bare.state_dict(keep_vars=True)
+    needed = [name for name, value in state.items() if isinstance(value, nn.Parameter)]
     missing = [name for name in needed if name not in weights]
     if len(missing) == len(needed) or (whole and missing):
         return [

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sparse_mm.deploy import check_engine
 from sparse_mm.engine.hosts import is_kind, metric_of
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
@@ -32,6 +33,9 @@ class SearchSettings:
         image_size: ``(H, W)`` for the costs; None reads it from the validation pipeline.
         batch: Images for the costs.
         dtype: Of latencies measured here: ``'float32'``, ``'float16'`` or ``'bfloat16'``.
+        engine: What the model will be deployed on: latencies are measured there. Scores are
+            PyTorch's, since each candidate would need a graph of its own.
+        precision: Of the backbone in that engine.
         latency_table: A JSON file measured where the model will be deployed; None measures here
             if a budget asks for latency.
         latency_seconds: About how long to measure.
@@ -49,6 +53,8 @@ class SearchSettings:
     image_size: tuple[int, int] | None
     batch: int
     dtype: str
+    engine: str
+    precision: str
     latency_table: str | None
     latency_seconds: float
 
@@ -73,6 +79,8 @@ class SearchSettings:
         image_size: Sequence[int] | None = None,
         batch: int = 4,
         dtype: str = 'float32',
+        engine: str = 'torch',
+        precision: str = 'float32',
         latency_table: str | None = None,
         latency_seconds: float = 60.0,
     ) -> 'SearchSettings':
@@ -100,6 +108,8 @@ class SearchSettings:
             image_size: As above. Defaults to None.
             batch: As above. Defaults to 4.
             dtype: As above. Defaults to 'float32'.
+            engine: As above. Defaults to 'torch'.
+            precision: As above. Defaults to 'float32'.
             latency_table: As above. Defaults to None.
             latency_seconds: As above. Defaults to 60.
 
@@ -121,6 +131,11 @@ class SearchSettings:
                 raise BadInputError(f'{name} must be at least 1, or None for all, not {value}.')
         if dtype not in DTYPES:
             raise BadInputError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')
+        check_engine(engine, precision)
+        if dtype != 'float32' and (engine, precision) != ('torch', 'float32'):
+            raise BadInputError(
+                f"dtype={dtype!r} is PyTorch's autocast; with an engine give precision alone."
+            )
         if finalists < 0 or batch < 1 or latency_seconds <= 0:
             raise BadInputError(
                 'finalists must not be negative, batch at least 1, latency_seconds above 0; they '
@@ -139,6 +154,8 @@ class SearchSettings:
             None if image_size is None else (int(image_size[0]), int(image_size[1])),
             batch,
             dtype,
+            engine,
+            precision,
             latency_table,
             latency_seconds,
         )
@@ -168,6 +185,11 @@ class SearchSettings:
         return cls.build(**settings)
 
     @property
+    def deployed(self) -> bool:
+        """Whether latencies are those of another engine or precision than PyTorch's float32."""
+        return (self.engine, self.precision) != ('torch', 'float32')
+
+    @property
     def asks_for_latency(self) -> bool:
         """Whether a budget or a table makes latency a cost."""
         units = {budget.unit for budget in self.budgets}
@@ -177,6 +199,8 @@ class SearchSettings:
         """What of the settings must be the same for a search to go on from a saved state."""
         named = {item.name: getattr(self, item.name) for item in fields(self)}
         del named['latency_seconds'], named['latency_table']
+        if not self.deployed:  # as states say that were saved before there were engines
+            del named['engine'], named['precision']
         named['budgets'] = [str(budget) for budget in self.budgets]
         named['evolution'] = vars(self.evolution)
         return named

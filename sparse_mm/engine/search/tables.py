@@ -5,31 +5,33 @@ Rank 0 reads and measures; the others are told, since they may have no common di
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
 
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.files import set_aside, write_atomically
 from sparse_mm.engine.inspection import device_of
 from sparse_mm.engine.search.identity import code_of, describe_hardware, differing, versions
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
-from sparse_mm.models import SparseViT
+from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.executors import marked_pass
 from sparse_mm.progress import progress_bar
 from sparse_mm.ranks import on_main_process
 from sparse_mm.search.cost import BackboneShape, LatencyTable
 from sparse_mm.search.estimate import NOISY
-from sparse_mm.search.space import RatioSpace
-from sparse_mm.search.timing import describe_device, measure_table
+from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.timing import Progress, describe_device, measure_table
+from sparse_mm.search.whole_passes import measure_whole_table
 
 
 def table_for(
     path: Path,
-    backbone: SparseViT,
+    backbone: SwinBackbone,
     shape: BackboneShape,
     space: RatioSpace,
     settings: SearchSettings,
@@ -78,13 +80,47 @@ def table_for(
     return table
 
 
+def measure(
+    backbone: SwinBackbone,
+    shape: BackboneShape,
+    space: RatioSpace,
+    engine: str,
+    precision: str,
+    dtype: str,
+    seconds: float,
+    progress: Progress,
+    checks: Sequence[Candidate] = (),
+) -> LatencyTable:
+    """Measures a table on an engine: part by part in PyTorch, by whole passes elsewhere.
+
+    Args:
+        backbone: The backbone, on the device to measure.
+        shape: Its image size and batch.
+        space: The ratios.
+        engine: What computes the passes.
+        precision: Of the backbone there.
+        dtype: Of PyTorch's autocast, where that is what computes in float32.
+        seconds: About how long to measure.
+        progress: Called with what is done and how much there is.
+        checks: Settings to measure whole, in PyTorch; elsewhere those of the fit are.
+    """
+    if (engine, precision) == ('torch', 'float32'):
+        return measure_table(
+            backbone, shape, space, marked_pass, dtype, seconds, progress=progress, checks=checks
+        )
+    deployed = DeployedBackbone(backbone, engine, precision)
+    table = measure_whole_table(deployed, shape, space, seconds, progress=progress)
+    table.conditions.update(engine=engine, dtype=precision, **deployed.engine.versions())
+    return table
+
+
 def digest_of_table(table: LatencyTable) -> str:
     """A digest of all that a table says."""
     return hashlib.sha256(table.to_json().encode()).hexdigest()
 
 
 def _identity(
-    backbone: SparseViT, shape: BackboneShape, space: RatioSpace, settings: SearchSettings
+    backbone: SwinBackbone, shape: BackboneShape, space: RatioSpace, settings: SearchSettings
 ) -> dict[str, Any]:
     """What latencies depend on; not the weights."""
     device = device_of(backbone)
@@ -92,7 +128,9 @@ def _identity(
         f'{name} {type(module).__name__} {module.extra_repr()}'
         for name, module in backbone.named_modules()
     ]
+    engine = dict(engine=[settings.engine, settings.precision]) if settings.deployed else {}
     return dict(
+        engine,
         backbone=hashlib.sha256('\n'.join(structure).encode()).hexdigest(),
         shape=asdict(shape),
         choices=space.choices,
@@ -104,7 +142,7 @@ def _identity(
 
 
 def _measure(
-    backbone: SparseViT, shape: BackboneShape, space: RatioSpace, settings: SearchSettings
+    backbone: SwinBackbone, shape: BackboneShape, space: RatioSpace, settings: SearchSettings
 ) -> LatencyTable:
     with progress_bar('Measuring latencies', quiet=not is_main_process()) as bar:
 
@@ -113,14 +151,15 @@ def _measure(
             bar.update(done - bar.n)
 
         for _ in range(2):
-            table = measure_table(
+            table = measure(
                 backbone,
                 shape,
                 space,
-                marked_pass,
+                settings.engine,
+                settings.precision,
                 settings.dtype,
                 settings.latency_seconds,
-                progress=progress,
+                progress,
             )
             spread = table.conditions['spread']
             if spread is not None and spread <= NOISY:

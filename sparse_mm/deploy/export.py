@@ -1,0 +1,132 @@
+"""Exporting a backbone for one size of images: to ONNX, or to a program of ``torch.export``.
+
+The pruning ratios are constants of what is exported: windows that they prune are computed nowhere
+in it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sparse_mm.errors import BadInputError
+
+# Has GridSample and LayerNormalization, and is what PyTorch's exporter itself is written for.
+OPSET = 18
+# Largest difference from PyTorch, of an output's largest value.
+TOLERANCE = 1e-3
+# The input of an exported graph, and its dimension where that is free.
+IMAGES, BATCH = 'images', 'batch'
+
+Pass = Callable[[Tensor], list[Tensor]]
+
+
+def random_images(batch: int, shape: tuple[int, int], channels: int = 3, seed: int = 0) -> Tensor:
+    """Draws soft random colours, the same in each run.
+
+    White noise would tell little: its windows matter so equally that rounding decides which are
+    kept, and where latent tokens look, from pixel to pixel nothing is alike, so that two orders of
+    summation in PyTorch alone can give tokens that differ by percents.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.randn(batch, channels, 8, 8, generator=generator)
+    return F.interpolate(cells, size=shape, mode='bicubic')
+
+
+def to_program(module: nn.Module, images: Tensor, path: Path, meta: dict[str, str]) -> Pass:
+    """Writes a program of ``torch.export``; gives a function that runs the written file."""
+    program = torch.export.export(module, (images,))
+    torch.export.save(program, path, extra_files=meta)
+    loaded = torch.export.load(path).module()
+    return lambda x: list(loaded(x))
+
+
+def write_onnx(
+    module: nn.Module,
+    images: Tensor,
+    path: Path,
+    meta: Mapping[str, str],
+    names: Sequence[str],
+    free_batch: bool = False,
+) -> None:
+    """Writes ONNX.
+
+    Args:
+        module: In evaluation mode, on a CPU.
+        images: An example, ``(B, C, H, W)``.
+        path: The file.
+        meta: Kept in the file.
+        names: Of the outputs.
+        free_batch: Whether the graph takes any number of images; else ``B``.
+    """
+    # Imported here: the other format needs none of it.
+    from onnxscript import opset18 as op
+
+    def stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+        """What PyTorch's exporter lacks; TopK, too, gives equal values in their order."""
+        count: Any = op.Constant(value_ints=[x.shape[dim]])
+        return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
+
+    sizes = None
+    if free_batch:
+        # A dimension of 1 would be taken for a constant.
+        images = images[:1].repeat(2, 1, 1, 1)
+        sizes = ({0: torch.export.Dim(BATCH)},)
+    # It tells of each node that it does not fold.
+    logging.getLogger('onnxscript').setLevel(logging.ERROR)
+    # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
+    with sdpa_kernel(SDPBackend.MATH):
+        program = torch.export.export(module, (images,), dynamic_shapes=sizes)
+        exported: Any = torch.onnx.export(
+            program,
+            input_names=[IMAGES],
+            output_names=list(names),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+            custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
+        )
+    exported.model.metadata_props.update(meta)
+    exported.save(path)
+
+
+def to_onnx(
+    module: nn.Module, images: Tensor, path: Path, meta: dict[str, str], names: list[str]
+) -> Pass:
+    """Writes ONNX; gives a function that runs the written file in onnxruntime, on the CPU."""
+    import onnxruntime
+
+    write_onnx(module, images, path, meta, names)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return lambda x: [torch.from_numpy(y) for y in session.run(None, {IMAGES: x.numpy()})]
+
+
+def compare(
+    found: Sequence[Tensor],
+    expected: Sequence[Tensor],
+    names: Sequence[str],
+    tolerance: float = TOLERANCE,
+) -> list[float]:
+    """Gives the largest difference of each output, of its largest value.
+
+    Raises:
+        BadInputError: One is above the tolerance.
+    """
+    differences = []
+    for name, ours, theirs in zip(names, found, expected, strict=True):
+        largest = theirs.abs().max().clamp(min=1e-12)
+        difference = float((ours - theirs).abs().max() / largest)
+        if not difference <= tolerance:  # this way round, NaN is too much
+            raise BadInputError(
+                f"The exported file's {name} differs from PyTorch's by {difference:.2g} of its "
+                f'largest value (allowed: {tolerance:g}); nothing was written.'
+            )
+        differences.append(difference)
+    return differences

@@ -1,0 +1,55 @@
+"""What an image goes through before a model sees it, for a program without this package."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+from sparse_mm.engine.hosts import name_of
+from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
+
+# Transforms that read files or pack results, or read what only training needs.
+NOT_OF_IMAGES = ('Load', 'Pack')
+
+
+def describe_preprocessing(cfg: Config, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Describes a config's test preprocessing.
+
+    Args:
+        cfg: The config.
+        image_size: ``(H, W)`` of the exported graph.
+
+    Returns:
+        Plain values: ``size`` of the images, ``channels`` (their order), ``mean`` and ``std`` in
+        that order, of values from 0 to 255; ``layout`` and ``dtype`` of the graph's input;
+        ``pipeline``, the config's own transforms.
+    """
+    settings = preprocessor_config(cfg)
+    swaps = any(settings.get(name) for name in ('bgr_to_rgb', 'to_rgb', 'rgb_to_bgr'))
+    mean, std = settings.get('mean'), settings.get('std')
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    transforms = [
+        _plain(transform)
+        for leaf in (leaf_datasets(dataset) if dataset else ())
+        for transform in leaf.get('pipeline') or ()
+        if not name_of(transform['type']).startswith(NOT_OF_IMAGES)
+    ]
+    return dict(
+        layout='NCHW',
+        dtype='float32',
+        size=list(image_size),
+        # Hosts read images with OpenCV, whose order is BGR.
+        channels='RGB' if swaps else 'BGR',
+        mean=[0.0] * 3 if mean is None else [float(value) for value in mean],
+        std=[1.0] * 3 if std is None else [float(value) for value in std],
+        pipeline=transforms,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A config's value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else name_of(value)

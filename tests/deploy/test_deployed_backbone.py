@@ -1,0 +1,341 @@
+"""A backbone on an engine gives what the backbone gives, now and after every change of it."""
+
+import json
+import pickle
+import shutil
+from copy import deepcopy
+from importlib.util import find_spec
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from sparse_mm.deploy import DeployedBackbone, graph_cache
+from sparse_mm.deploy.sizes import graph_size, read_grid
+from sparse_mm.errors import BadInputError
+from sparse_mm.models import SparseViT
+from sparse_mm.models.backbones.mmpretrain_swin import MMPretrainSparseViT
+
+# One block: what is exported here is exported often.
+VIT = dict(
+    type='SparseViT', embed_dims=8, depths=(1,), num_heads=(2,), strides=(4,), out_indices=(0,)
+)
+TWO_STAGES = dict(VIT, depths=(2, 1), num_heads=(2, 4), strides=(4, 2), out_indices=(0, 1))
+FORMER = dict(
+    type='SparseFormer',
+    arch=dict(num_tokens=5, dims=(16, 32), depth=1, drop_path_rate=0.1),
+    focusing_repeats=1,
+    num_heads=4,
+    num_points=6,
+    feature_channels=8,
+)
+needs_openvino = pytest.mark.skipif(not find_spec('openvino'), reason='needs openvino')
+EXPORTING = ['onnxruntime', pytest.param('openvino', marks=needs_openvino)]
+
+
+def random_weights(module):
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.1)
+    return module
+
+
+def deployed(engine='onnxruntime', model=VIT, **settings):
+    init_default_scope('mmdet')
+    built = MODELS.build(dict(type='DeployedBackbone', backbone=model, engine=engine, **settings))
+    return random_weights(built).eval()
+
+
+def graphs(cache):
+    return sorted(path.name for path in cache.glob('*') if path.is_dir())
+
+
+def check_equal(model, images, tolerance=1e-4):
+    with torch.no_grad():
+        found, expected = model(images), model.backbone(images)
+    assert type(found) is type(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == images.dtype
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('engine', EXPORTING)
+@pytest.mark.parametrize('model', [dict(TWO_STAGES, pruning_ratios=[0.5, 0.3]), FORMER])
+def test_one_file_serves_all_batches_and_other_sizes_get_their_own(engine, model, cache):
+    model = deployed(engine, model)
+    check_equal(model, torch.randn(1, 3, 56, 84))
+    check_equal(model, torch.randn(3, 3, 56, 84))
+    assert len(graphs(cache)) == 1
+    check_equal(model, torch.randn(1, 3, 50, 75))
+    assert len(graphs(cache)) == 2
+
+
+def test_never_stale(cache, tmp_path):
+    """Ratios, loaded weights, writes through .data, an override and its end: all are seen."""
+    model = deployed()
+    images = torch.randn(1, 3, 56, 56)
+    check_equal(model, images)
+    model.set_pruning_ratios(0.6)
+    assert model.pruning_ratios == [[0.6]]
+    check_equal(model, images)
+    model.override_ratios(0.8)
+    check_equal(model, images)
+    model.override_ratios(None)
+    check_equal(model, images)
+    assert len(graphs(cache)) == 3
+    other = random_weights(MODELS.build(dict(VIT, pruning_ratios=0.5)))
+    torch.save(dict(state_dict=other.state_dict()), tmp_path / 'other.pth')
+    load_checkpoint(model, str(tmp_path / 'other.pth'))
+    assert model.pruning_ratios == [[0.5]]
+    check_equal(model, images)
+    for parameter in model.parameters():  # as averaged weights are exchanged
+        parameter.data.mul_(1.1)
+    check_equal(model, images)
+    model.backbone.stages[0].blocks[0].norm1.weight.data[-1] = 3.0
+    check_equal(model, images)
+    assert len(graphs(cache)) == 6
+
+
+def test_weights_have_the_backbones_names(tmp_path):
+    """In a detector, too: a checkpoint of the plain model loads, and one of it loads there."""
+    plain = nn.ModuleDict(dict(backbone=random_weights(SparseViT(**without_type(VIT)))))
+    around = nn.ModuleDict(dict(backbone=deployed(), head=nn.Linear(2, 3)))
+    names = [name for name in around.state_dict() if not name.startswith('head')]
+    assert names == list(plain.state_dict())
+    torch.save(plain.state_dict(), tmp_path / 'plain.pth')
+    load_checkpoint(around, str(tmp_path / 'plain.pth'))
+    for ours, theirs in zip(around.backbone.backbone.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    plain.load_state_dict(around['backbone'].state_dict(prefix='backbone.'), strict=True)
+    around.load_state_dict(around.state_dict(), strict=True)
+
+
+def without_type(config):
+    return {name: value for name, value in config.items() if name != 'type'}
+
+
+def test_weights_of_another_model_are_refused():
+    model = deployed()
+    wider = SparseViT(**{**without_type(VIT), 'embed_dims': 32})
+    with pytest.raises(BadInputError, match='of another model than this SparseViT: their shapes'):
+        model.load_state_dict(wider.state_dict())
+    weights = model.state_dict()
+    del weights['stages.0.blocks.0.norm1.weight']
+    with pytest.raises(BadInputError, match=r'they lack stages\.0\.blocks\.0\.norm1\.weight'):
+        model.load_state_dict(weights, strict=False)
+
+
+@needs_openvino
+def test_bfloat16_is_near(cache):
+    for engine in ('openvino', 'torch'):
+        model = deployed(engine, precision='bfloat16')
+        images = torch.randn(2, 3, 56, 56)
+        with torch.no_grad():
+            for ours, theirs in zip(model(images), model.backbone(images), strict=True):
+                assert ours.dtype == torch.float32
+                assert 0 < (ours - theirs).norm() / theirs.norm() < 0.05
+
+
+def test_pytorchs_bfloat16_follows_the_weights():
+    model = deployed('torch', precision='bfloat16')
+    images = torch.randn(1, 3, 56, 56)
+    with torch.no_grad():
+        before = model(images)[0]
+        model.backbone.patch_embed.projection.weight.mul_(2)
+        assert not torch.equal(model(images)[0], before)
+        model.set_pruning_ratios(0.6)
+        pruned = model.backbone(images)[0]
+        assert (model(images)[0] - pruned).norm() / pruned.norm() < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='torch.compile needs a C++ compiler')
+def test_compiled():
+    model = deployed('compile')
+    check_equal(model, torch.randn(1, 3, 56, 56))
+    model.set_pruning_ratios(0.5)
+    check_equal(model, torch.randn(1, 3, 56, 56))
+
+
+def test_padding_to_a_few_sizes(cache):
+    """Cropped maps have the sizes of the image alone; larger images than all sizes are refused."""
+    model = deployed(model=TWO_STAGES, sizes=[(56, 84), (84, 112)])
+    with torch.no_grad():
+        for size in ((50, 75), (56, 70), (28, 84)):
+            found = model(torch.randn(1, 3, *size))
+            assert [out.shape for out in found] == [
+                out.shape for out in model.backbone(torch.randn(1, 3, *size))
+            ]
+    assert len(graphs(cache)) == 1
+    check_equal(model, torch.randn(1, 3, 84, 112))
+    with pytest.raises(BadInputError, match=r'100x100 are larger than .* 56x84, 84x112; add'):
+        model(torch.randn(1, 3, 100, 100))
+    padded = torch.zeros(1, 3, 56, 84)
+    padded[..., :50, :75] = torch.randn(50, 75)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(padded[..., :50, :75])[0],
+            model.backbone(padded)[0][..., :13, :19],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    assert graph_size((50, 75), read_grid(64)) == (64, 128)
+    with pytest.raises(BadInputError, match='pads images, which only backbones that return maps'):
+        deployed(model=FORMER, sizes=64)(torch.randn(1, 3, 50, 75))
+
+
+def test_another_hosts_backbone():
+    init_default_scope('mmdet')
+    resnet = dict(
+        type='ResNet',
+        depth=18,
+        base_channels=8,
+        num_stages=1,
+        strides=(1,),
+        dilations=(1,),
+        out_indices=(0,),
+    )
+    check_equal(deployed(model=resnet), torch.randn(2, 3, 40, 56))
+
+
+class Choosy(nn.Module):
+    """Decides by what it sees, which no graph can."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images):
+        return images * self.weight if images.sum() > 0 else -images
+
+
+def test_what_cannot_be_exported_is_said():
+    with pytest.raises(BadInputError, match='No onnxruntime graph can be made of this Choosy'):
+        DeployedBackbone(Choosy(), 'onnxruntime').eval()(torch.ones(1, 3, 8, 8))
+    with pytest.raises(BadInputError, match='returns a dict cannot be deployed'):
+        model = DeployedBackbone(nn.Conv2d(3, 3, 1), 'onnxruntime').eval()
+        model.backbone.register_forward_hook(lambda *_: {})
+        model(torch.ones(1, 3, 8, 8))
+
+
+def test_copies_and_other_dtypes():
+    model = deployed()
+    images = torch.randn(1, 3, 56, 56)
+    check_equal(model, images)
+    check_equal(deepcopy(model), images)
+    check_equal(pickle.loads(pickle.dumps(model)), images)
+    with torch.inference_mode():
+        assert deployed()(images)[0].isfinite().all()
+    half = model.bfloat16()
+    assert half(images.bfloat16())[0].dtype == torch.bfloat16
+
+
+@pytest.fixture
+def warnings_of(caplog):
+    """Runs something; gives what MMEngine's logger warned of."""
+
+    def run(work):
+        caplog.clear()
+        logger = MMLogger.get_current_instance()
+        logger.addHandler(caplog.handler)
+        work()
+        logger.removeHandler(caplog.handler)
+        return caplog.text
+
+    return run
+
+
+def test_a_damaged_cache_is_said_and_made_anew(cache, warnings_of):
+    images = torch.randn(1, 3, 56, 56)
+    weights = deployed().state_dict()
+
+    def run():
+        model = deployed()
+        model.load_state_dict(weights)
+        check_equal(model, images)
+
+    run()
+    (name,) = graphs(cache)
+    graph, entry = cache / name / 'graph.onnx', cache / name / 'entry.json'
+    whole, about = graph.read_bytes(), json.loads(entry.read_text())
+    assert warnings_of(run) == ''
+    graph.write_bytes(whole[: len(whole) // 2])
+    assert 'is cut off, or was changed; it is made anew' in warnings_of(run)
+    assert len(graph.read_bytes()) == len(whole)
+    entry.write_text(json.dumps(dict(about, format='sparse_mm graph, version 0')))
+    assert 'was written by another version; it is made anew' in warnings_of(run)
+    for break_it in (lambda: entry.write_text('{'), graph.unlink):
+        break_it()
+        assert 'is not whole; it is made anew' in warnings_of(run)
+        assert warnings_of(run) == ''
+
+
+def test_the_cache_is_bounded(cache):
+    model = deployed(cache_gib=1e-6)
+    for side in (28, 56, 84):
+        check_equal(model, torch.randn(1, 3, side, 56))
+        assert len(graphs(cache)) == 1
+    model.cache.max_bytes = 10**9
+    check_equal(model, torch.randn(1, 3, 84, 84))
+    assert len(graphs(cache)) == 2
+    assert len(model._passes) == 4
+    model.max_graphs = 2
+    check_equal(model, torch.randn(1, 3, 28, 28))
+    assert len(model._passes) == 2
+
+
+def test_a_disk_without_room(cache, monkeypatch):
+    full = shutil._ntuple_diskusage(100, 100, 0)
+    monkeypatch.setattr(graph_cache.shutil, 'disk_usage', lambda path: full)
+    with pytest.raises(BadInputError, match=r'cannot be kept in .*0 MB free\); make room'):
+        deployed()(torch.randn(1, 3, 56, 56))
+    assert graphs(cache) == []
+    monkeypatch.undo()
+    (cache / 'file').touch()
+    with pytest.raises(BadInputError, match=r'cannot be kept in .*; make room or see to its'):
+        deployed(cache_dir=str(cache / 'file'))(torch.randn(1, 3, 56, 56))
+
+
+def test_refusals(monkeypatch):
+    def refused(match, **settings):
+        with pytest.raises(BadInputError, match=match):
+            deployed(**settings)
+
+    refused("engine must be one of torch, .*did you mean 'openvino'", engine='OpenVino')
+    refused("precision must be float32 or bfloat16, not 'int8'", precision='int8')
+    refused("'onnxruntime' computes in float32, not in 'bfloat16'", precision='bfloat16')
+    refused('sizes must be None, a number', sizes=[(0, 4)])
+    refused('sizes must be None, a number', sizes='big')
+    refused('cache_gib must be above 0', cache_gib=0)
+    refused('cannot be deployed again', model=dict(type='DeployedBackbone', backbone=VIT))
+    model = deployed()
+    with pytest.raises(BadInputError, match=r'call model\.eval'):
+        model.train()(torch.randn(1, 3, 56, 56))
+    model.eval()
+    with pytest.raises(BadInputError, match='computes on a CPU, and the images are on meta'):
+        model(torch.randn(1, 3, 56, 56, device='meta'))
+    small = dict(type='SparseViT', arch=dict(embed_dims=16, depths=[1, 1], num_heads=[2, 4]))
+    with pytest.raises(BadInputError, match='smaller than the window'):
+        deployed(model=small)(torch.randn(1, 3, 8, 8))
+    assert isinstance(MODELS.build(small), MMPretrainSparseViT)
+    for engine, package in (('onnxruntime', 'onnxscript'), ('openvino', 'openvino')):
+        monkeypatch.setattr(
+            'sparse_mm.deploy.engine.find_spec',
+            lambda name, gone=package: None if name == gone else find_spec(name),
+        )
+        refused(rf'needs {package}; pip install "sparse_mm\[deploy\]"', engine=engine)
+
+
+def test_a_graph_that_differs_is_not_used(monkeypatch):
+    engine = deployed().engine
+    honest = type(engine).prepare
+
+    def wrong(self, graph):
+        run = honest(self, graph)
+        return lambda images: [out + 0.1 for out in run(images)]
+
+    monkeypatch.setattr(type(engine), 'prepare', wrong)
+    with pytest.raises(BadInputError, match="stage0 differs from PyTorch's by"):
+        deployed()(torch.randn(1, 3, 56, 56))
