@@ -121,6 +121,11 @@ class DeployedBackbone(BaseModule):
                 f'{" or ".join(self.engine.devices).upper()}, and the images are on '
                 f'{images.device}; move the model there, or choose another engine.'
             )
+        if images.dim() != 4:
+            raise BadInputError(
+                f'engine={self.engine.name!r} computes images of (B, C, H, W), not '
+                f'{tuple(images.shape)}; use the backbone itself for clips.'
+            )
         size = images.shape[-2], images.shape[-1]
         padded = pad(images.detach().float(), graph_size(size, self.grid)).contiguous()
         run, kind = self._pass_for(padded)

@@ -316,6 +316,8 @@ def test_refusals(monkeypatch):
     model.eval()
     with pytest.raises(BadInputError, match='computes on a CPU, and the images are on meta'):
         model(torch.randn(1, 3, 56, 56, device='meta'))
+    with pytest.raises(BadInputError, match='use the backbone itself for clips'):
+        model(torch.randn(1, 3, 4, 56, 56))
     small = dict(type='SparseViT', arch=dict(embed_dims=16, depths=[1, 1], num_heads=[2, 4]))
     with pytest.raises(BadInputError, match='smaller than the window'):
         deployed(model=small)(torch.randn(1, 3, 8, 8))
