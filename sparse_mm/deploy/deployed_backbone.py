@@ -21,7 +21,7 @@ from sparse_mm.deploy.engine import FLOAT32, Graph, Pass
 from sparse_mm.deploy.engines import check_engine
 from sparse_mm.deploy.export import OPSET, compare, random_images, write_onnx
 from sparse_mm.deploy.graph_cache import GIB, GraphCache
-from sparse_mm.deploy.sizes import crop, graph_size, pad, read_grid
+from sparse_mm.deploy.sizes import check_maps, crop, graph_size, pad, read_grid
 from sparse_mm.deploy.structure import flat_outputs, kind_of, output_names, restore
 from sparse_mm.deploy.weights import WeightsWatch, digest_of_weights
 from sparse_mm.errors import BadInputError
@@ -185,6 +185,8 @@ class DeployedBackbone(BaseModule):
         ):
             outputs = backbone(images)  # refuses sizes that it cannot compute
             kind, expected = kind_of(outputs), flat_outputs(outputs)
+            if self.grid is not None:
+                check_maps(expected)
             bar.update()
             if isinstance(backbone, SwinBackbone) and self.engine.fixed_size:
                 backbone.fix_image_size((height, width))
@@ -247,7 +249,9 @@ class DeployedBackbone(BaseModule):
     def _copy(self) -> Any:
         """The backbone as it is now, for an engine to change."""
         ratios = self._ratios()
-        backbone: Any = deepcopy(self.backbone).float().eval().requires_grad_(False)
+        backbone: Any = deepcopy(self.backbone).float()
+        backbone.eval()  # what it returns is not to be trusted: mmdet's backbones return nothing
+        backbone.requires_grad_(False)
         if ratios is not None:
             backbone.set_pruning_ratios([[float(ratio) for ratio in stage] for stage in ratios])
         return backbone

@@ -5,7 +5,9 @@ in it.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,7 @@ def write_onnx(
     # It tells of each node that it does not fold.
     logging.getLogger('onnxscript').setLevel(logging.ERROR)
     # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), redirect_stdout(sys.stderr):
         program = torch.export.export(module, (images,), dynamic_shapes=sizes)
         exported: Any = torch.onnx.export(
             program,

@@ -66,6 +66,19 @@ def pad(images: Tensor, size: Size) -> Tensor:
     return F.pad(images, (0, beside, 0, below)) if below or beside else images
 
 
+def check_maps(outputs: Sequence[Tensor]) -> None:
+    """Checks that a backbone returns maps, from which padding can be cut off.
+
+    Raises:
+        BadInputError: It does not: latent tokens look at the whole image, padding included.
+    """
+    if any(out.dim() != 4 for out in outputs):
+        raise BadInputError(
+            'sizes= pads images, which only backbones that return maps can bear; leave it out, and '
+            'each size gets a graph of its own.'
+        )
+
+
 def crop(maps: Sequence[Tensor], padded: Size, size: Size) -> list[Tensor]:
     """Cuts off what belongs to the padding.
 
@@ -73,17 +86,9 @@ def crop(maps: Sequence[Tensor], padded: Size, size: Size) -> list[Tensor]:
         maps: ``(B, C_i, H_i, W_i)`` of images of the padded size.
         padded: ``(H, W)`` of the padded images.
         size: ``(h, w)`` of the images before.
-
-    Raises:
-        BadInputError: They are no maps.
     """
     if padded == size:
         return list(maps)
-    if any(out.dim() != 4 for out in maps):
-        raise BadInputError(
-            'sizes= pads images, which only backbones that return maps can bear; leave it out, and '
-            'each size gets a graph of its own.'
-        )
     cropped = []
     for out in maps:
         strides = (round(whole / side) for whole, side in zip(padded, out.shape[-2:], strict=True))

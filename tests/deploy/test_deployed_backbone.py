@@ -1,6 +1,7 @@
 """A backbone on an engine gives what the backbone gives, now and after every change of it."""
 
 import json
+import logging
 import pickle
 import shutil
 from copy import deepcopy
@@ -33,7 +34,6 @@ FORMER = dict(
     feature_channels=8,
 )
 needs_openvino = pytest.mark.skipif(not find_spec('openvino'), reason='needs openvino')
-EXPORTING = ['onnxruntime', pytest.param('openvino', marks=needs_openvino)]
 
 
 def random_weights(module):
@@ -61,15 +61,19 @@ def check_equal(model, images, tolerance=1e-4):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize('engine', EXPORTING)
-@pytest.mark.parametrize('model', [dict(TWO_STAGES, pruning_ratios=[0.5, 0.3]), FORMER])
-def test_one_file_serves_all_batches_and_other_sizes_get_their_own(engine, model, cache):
+@pytest.mark.parametrize(
+    ('engine', 'model'),
+    [
+        ('onnxruntime', dict(TWO_STAGES, pruning_ratios=[0.5, 0.3])),
+        ('onnxruntime', FORMER),
+        pytest.param('openvino', dict(TWO_STAGES, pruning_ratios=0.5), marks=needs_openvino),
+    ],
+)
+def test_one_file_serves_all_batches(engine, model, cache):
     model = deployed(engine, model)
-    check_equal(model, torch.randn(1, 3, 56, 84))
-    check_equal(model, torch.randn(3, 3, 56, 84))
-    assert len(graphs(cache)) == 1
     check_equal(model, torch.randn(1, 3, 50, 75))
-    assert len(graphs(cache)) == 2
+    check_equal(model, torch.randn(3, 3, 50, 75))
+    assert len(graphs(cache)) == 1
 
 
 def test_never_stale(cache, tmp_path):
@@ -161,7 +165,7 @@ def test_compiled():
 
 def test_padding_to_a_few_sizes(cache):
     """Cropped maps have the sizes of the image alone; larger images than all sizes are refused."""
-    model = deployed(model=TWO_STAGES, sizes=[(56, 84), (84, 112)])
+    model = deployed(sizes=[(56, 84), (84, 112)])
     with torch.no_grad():
         for size in ((50, 75), (56, 70), (28, 84)):
             found = model(torch.randn(1, 3, *size))
@@ -227,7 +231,9 @@ def test_copies_and_other_dtypes():
     check_equal(deepcopy(model), images)
     check_equal(pickle.loads(pickle.dumps(model)), images)
     with torch.inference_mode():
-        assert deployed()(images)[0].isfinite().all()
+        again = deployed()
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(images)[0], model(images)[0])
     half = model.bfloat16()
     assert half(images.bfloat16())[0].dtype == torch.bfloat16
 
@@ -242,7 +248,8 @@ def warnings_of(caplog):
         logger.addHandler(caplog.handler)
         work()
         logger.removeHandler(caplog.handler)
-        return caplog.text
+        told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        return ' '.join(record.getMessage() for record in told if record.name == 'mmengine')
 
     return run
 
@@ -273,16 +280,13 @@ def test_a_damaged_cache_is_said_and_made_anew(cache, warnings_of):
 
 
 def test_the_cache_is_bounded(cache):
-    model = deployed(cache_gib=1e-6)
-    for side in (28, 56, 84):
+    model = deployed(cache_gib=1e-6, max_graphs=2)
+    for side in (28, 56):
         check_equal(model, torch.randn(1, 3, side, 56))
         assert len(graphs(cache)) == 1
     model.cache.max_bytes = 10**9
-    check_equal(model, torch.randn(1, 3, 84, 84))
+    check_equal(model, torch.randn(1, 3, 84, 56))
     assert len(graphs(cache)) == 2
-    assert len(model._passes) == 4
-    model.max_graphs = 2
-    check_equal(model, torch.randn(1, 3, 28, 28))
     assert len(model._passes) == 2
 
 
@@ -319,6 +323,7 @@ def test_refusals(monkeypatch):
     with pytest.raises(BadInputError, match='use the backbone itself for clips'):
         model(torch.randn(1, 3, 4, 56, 56))
     small = dict(type='SparseViT', arch=dict(embed_dims=16, depths=[1, 1], num_heads=[2, 4]))
+    small['out_indices'] = [1]
     with pytest.raises(BadInputError, match='smaller than the window'):
         deployed(model=small)(torch.randn(1, 3, 8, 8))
     assert isinstance(MODELS.build(small), MMPretrainSparseViT)

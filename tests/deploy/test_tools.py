@@ -99,7 +99,7 @@ def test_a_checkpoint_of_another_config_is_refused_before_anything_runs(
 
 def test_configs(classifier):
     cfg = Config.fromfile(classifier[0])
-    plain = cfg.copy()
+    plain = Config.fromfile(classifier[0])
     deploy(cfg, None, None)
     assert cfg.model.backbone.type == 'SparseViT'
     deploy(cfg, 'onnxruntime', None)
