@@ -1,8 +1,11 @@
 """Clips through transforms and recogniser: views, chunks, mixing, a training and its resumption."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
 
 import projects.video_recognition.video_recognition  # noqa: F401, registers
@@ -174,6 +177,18 @@ def test_the_papers_configs(arch):
         backbone = build_backbone(cfg)
     assert cfg.model.head.in_channels == backbone.num_features
     assert backbone.replicates == 8
+    wrapper = {**cfg.optim_wrapper, 'type': 'OptimWrapper'}
+    wrapper.pop('loss_scale')  # of AMP, which a CPU has not
+    head = torch.nn.Linear(cfg.model.head.in_channels, 400, device='meta')
+    model = torch.nn.ModuleDict(dict(backbone=backbone, head=head))
+    model.get_layer_depth = partial(backbone.get_layer_depth, prefix='backbone.')
+    groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
+    rates = {group['param_name']: group['lr'] for group in groups}
+    assert rates['head.weight'] == pytest.approx(3e-4)
+    assert rates['backbone.norm.weight'] == pytest.approx(0.75 * 3e-4)
+    assert rates['backbone.stem.conv.weight'] == min(rates.values())
+    decays = {group['param_name']: group['weight_decay'] for group in groups}
+    assert decays['backbone.token_rois'] == 0 < decays['backbone.stem.conv.weight']
     pipeline = cfg.test_dataloader.dataset.pipeline
     assert pipeline[0].num_clips * pipeline[2].num_crops == 12
     assert cfg.val_dataloader.dataset.pipeline[0].get('num_clips', 1) == 1
