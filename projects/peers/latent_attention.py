@@ -6,8 +6,9 @@ Perceiver (Jaegle et al., ICML 2021, https://arxiv.org/abs/2103.03206), section 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sparse_mm.models.layers.attention import attention
 
 
 def fourier_positions(height: int, width: int, bands: int = 64) -> Tensor:
@@ -66,7 +67,7 @@ class LatentLayer(nn.Module):
         queries = self.norm(latents)
         keys = queries if self.context_norm is None else self.context_norm(context)
         q, k, v = self.query(queries), self.key(keys), self.value(keys)
-        x = F.scaled_dot_product_attention(self._split(q), self._split(k), self._split(v))
+        x = attention(self._split(q), self._split(k), self._split(v))
         latents = latents + self.project(x.transpose(1, 2).flatten(2))
         return latents + self.ffn(self.ffn_norm(latents))
 
