@@ -7,6 +7,7 @@ things here: only a damaged file is ever passed over for an older one, and none 
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,36 @@ def weights_of(checkpoint: Mapping[str, Any], path: str) -> dict[str, Tensor]:
         if weights:
             return weights
     raise BadInputError(f'{path!r} holds no named weights: it is no checkpoint of a model.')
+
+
+def part_of(weights: Mapping[str, Tensor], part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes a part's weights, such as a backbone's, out of a whole model's, by their names.
+
+    Args:
+        weights: Of the model.
+        part: ``state_dict()`` of the part.
+
+    Returns:
+        The weights under the prefix that has most of the part's names, by those; all of them where
+        none has any.
+
+    Raises:
+        BadInputError: Several parts have these names.
+    """
+    counts: Counter[str] = Counter()
+    for name, value in weights.items():
+        for place in (0, *(match.end() for match in re.finditer(r'\.', name))):
+            if name[place:] in part:  # of parts with the same names, the one with the same shapes
+                counts[name[:place]] += 2 if value.shape == part[name[place:]].shape else 1
+    (most, number), *others = counts.most_common(2) or [('', 0)]
+    if others and others[0][1] == number:
+        raise BadInputError(
+            f'the weights of this part stand there twice, as {most + "…"!r} and '
+            f'{others[0][0] + "…"!r}; keep those that are meant'
+        )
+    return {
+        name.removeprefix(most): value for name, value in weights.items() if name.startswith(most)
+    }
 
 
 def mismatches(weights: Mapping[str, Tensor], model_state: Mapping[str, Tensor]) -> list[str]:

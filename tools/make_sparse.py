@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import expand_home, run
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.hosts import (
     DEFAULT_ARCH,
@@ -48,16 +48,10 @@ def read_base(name: str) -> Config:
     """Reads the host's config, by its name in an installed package or as a file.
 
     Raises:
-        BadInputError: There is none, or it cannot be inherited by name.
+        BadInputError: There is none, or it cannot be read.
     """
     if '::' not in name:
-        cfg = read_config(name)
-        if cfg.get('default_scope') is None and not isinstance(cfg.model.get('type'), str):
-            raise BadInputError(
-                f'{name!r} is a pure-Python config; inherit it with read_base(), and give its '
-                'backbone type=SparseViT and its custom_hooks the two hooks of the README.'
-            )
-        return cfg
+        return read_config(name)
     try:
         return get_config(name)
     except (ImportError, FileNotFoundError, ValueError, AssertionError, KeyError) as error:
@@ -93,7 +87,8 @@ def sparse_backbone(swin: dict[str, Any], scope: str, starts_trained: bool) -> d
     """
     kind = name_of(swin['type'])
     settings: dict[str, Any] = dict(type=SPARSE_TWINS[kind])
-    by_mmpretrain = scope == 'mmpretrain' or str(swin['type']).startswith('mmpretrain.')
+    module = swin['type'] if isinstance(swin['type'], str) else swin['type'].__module__
+    by_mmpretrain = scope == 'mmpretrain' or module.startswith('mmpretrain.')
     if by_mmpretrain and kind == 'SwinTransformer' and not MMPRETRAIN_ONLY & swin.keys():
         settings['arch'] = DEFAULT_ARCH  # what selects mmpretrain's names
     if starts_trained:
@@ -128,6 +123,13 @@ def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
     return [dict(type='SparsityAdaptationHook', **where, begin=0, end=at_), search]
 
 
+class Name(str):
+    """A name that is written as it is, without quotes: of a class."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def write_call(settings: dict[str, Any]) -> str:
     """Writes a dict as ``dict(name=value, …)``."""
     inner = (
@@ -142,7 +144,7 @@ def write_config(cfg: Config, base: str, args: argparse.Namespace) -> str:
 
     Args:
         cfg: The host's config.
-        base: How the file inherits it.
+        base: How the file inherits it: its name, or for a pure-Python config its module, ``.base``.
         args: The command line.
 
     Raises:
@@ -159,49 +161,119 @@ def write_config(cfg: Config, base: str, args: argparse.Namespace) -> str:
             f'The config has {len(places) or "no"} Swin backbones ({" or ".join(SPARSE_TWINS)}); '
             'exactly one can be made sparse.'
         )
-    swin = at(cfg.model, places[0])
     scope = str(cfg.get('default_scope') or '')
-    model = sparse_backbone(swin, scope, bool(args.checkpoint))
-    for key in reversed(places[0]):
-        model = {key: model}
+    backbone = sparse_backbone(at(cfg.model, places[0]), scope, bool(args.checkpoint))
     hooks = make_hooks(cfg, args.budget)
+    head = f'# {args.config}, made sparse: adapted to any ratios, then searched, then finetuned.'
+    write = write_pure_python if base.startswith('.') and not base.endswith('.py') else write_text
+    return '\n'.join([head, *write(cfg, base, places[0], backbone, hooks, args.checkpoint), ''])
+
+
+def write_text(
+    cfg: Config,
+    base: str,
+    place: tuple[str, ...],
+    backbone: dict[str, Any],
+    hooks: list[dict[str, Any]],
+    checkpoint: str | None,
+) -> list[str]:
+    """The lines of a config that inherits by ``_base_``."""
+    model = backbone
+    for key in reversed(place):
+        model = {key: model}
     imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
-    lines = [
-        f'# {args.config}, made sparse: adapted to any ratios, then searched, then finetuned.',
+    return [
         f'_base_ = {base!r}',
         f'custom_imports = {write_call(dict(imports=[*imports, "sparse_mm"]))}',
         f'model = {write_call(model)}',
+        *start_from(checkpoint, f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))'),
+        'custom_hooks = [',
+        *(['    *_base_.custom_hooks,'] if cfg.get('custom_hooks') else []),
+        *(f'    {write_call(hook)},' for hook in hooks),
+        ']',
     ]
-    if args.checkpoint:
-        path = args.checkpoint if '://' in args.checkpoint else os.path.abspath(args.checkpoint)
-        lines += [
-            f'load_from = {path!r}',
-            f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))',
+
+
+def write_pure_python(
+    cfg: Config,
+    base: str,
+    place: tuple[str, ...],
+    backbone: dict[str, Any],
+    hooks: list[dict[str, Any]],
+    checkpoint: str | None,
+) -> list[str]:
+    """The lines of a config that inherits by ``read_base`` and names types by their classes."""
+    backbone['type'] = Name(backbone['type'])
+    for hook in hooks:
+        hook['type'] = Name(hook['type'])
+    own = write_call(backbone).removeprefix('dict')
+    return [
+        'from mmengine.config import read_base',
+        '',
+        'with read_base():',
+        f'    from {base} import *',
+        '',
+        f'from sparse_mm.engine.hooks import {", ".join(hook["type"] for hook in hooks)}',
+        f'from sparse_mm.models import {backbone["type"]}',
+        '',
+        f'model.{".".join(place)}.update{own}',
+        *start_from(checkpoint, f'optim_wrapper.optimizer.update(lr={LEARNING_RATE!r})'),
+        'custom_hooks = [',
+        *(['    *custom_hooks,'] if cfg.get('custom_hooks') else []),
+        *(f'    {write_call(hook)},' for hook in hooks),
+        ']',
+    ]
+
+
+def start_from(checkpoint: str | None, learning_rate: str) -> list[str]:
+    """The lines that start from a trained dense model, or the advice to do so."""
+    if checkpoint is None:
+        return [
+            "# Start from the trained dense model: load_from='dense.pth', at a learning rate of "
+            f'{LEARNING_RATE:g}.'
         ]
-    else:
-        lines.append(
-            "# Start from the trained dense model: load_from='dense.pth', at a learning "
-            f'rate of {LEARNING_RATE:g}.'
+    path = checkpoint if '://' in checkpoint else os.path.abspath(checkpoint)
+    return [f'load_from = {path!r}', learning_rate]
+
+
+def how_to_inherit(config: str, out: Path) -> str:
+    """How a file names the config that it inherits.
+
+    Args:
+        config: ``PACKAGE::PATH``, or a file.
+        out: The file that inherits.
+
+    Raises:
+        BadInputError: A pure-Python config cannot be imported from there.
+    """
+    if '::' in config:
+        return config
+    path = os.path.relpath(config, out.parent)
+    if not Config._is_lazy_import(config):
+        return path
+    parts = Path(path).with_suffix('').parts
+    names = [part for part in parts if part != '..']
+    if not all(name.isidentifier() for name in names):
+        raise BadInputError(
+            f'{config!r} is a pure-Python config, which {str(out)!r} would import as '
+            f'{".".join(names)!r}, and that is no name of a module; write the file beside it, by '
+            '--out, or rename it.'
         )
-    lines.append('custom_hooks = [')
-    if cfg.get('custom_hooks'):
-        lines.append('    *_base_.custom_hooks,')
-    lines += [f'    {write_call(hook)},' for hook in hooks]
-    return '\n'.join([*lines, ']', ''])
+    return '.' * (1 + len(parts) - len(names)) + '.'.join(names)
 
 
 def main() -> None:
     """Reads the host's config, writes the sparse one, and reads that to be sure."""
     args = parse_args()
+    expand_home(args)
     cfg = read_base(args.config)
     stem = Path(args.config.rpartition('::')[2]).stem
-    out = Path(os.path.expanduser(args.out or f'sparse_{stem}.py'))
+    out = Path(args.out or f'sparse_{stem}.py')
     if out.suffix != '.py':
         raise BadInputError(f'--out must name a .py file, not {str(out)!r}.')
     if out.exists():
         raise BadInputError(f'{str(out)!r} is there already; name another file with --out.')
-    local = '::' not in args.config
-    base = os.path.relpath(os.path.expanduser(args.config), out.parent) if local else args.config
+    base = how_to_inherit(args.config, out)
     text = write_config(cfg, base, args)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import re
+import socket
 import sys
 from copy import deepcopy
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
@@ -25,7 +28,7 @@ from sparse_mm.engine.command_line import (
     set_default_loader_options,
 )
 from sparse_mm.engine.deployment import add_engine_options, deploy
-from sparse_mm.engine.hosts import host_of, is_kind, load, scope_of
+from sparse_mm.engine.hosts import MASK_METRICS, host_of, is_kind, load, name_of, scope_of
 from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
 
@@ -76,37 +79,87 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 def augment_test(cfg: Config) -> None:
     """Wraps the model for test-time augmentation; flips where the config names no other."""
     scope, host = scope_of(cfg), host_of(cfg)
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    datasets = list(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_model' not in cfg:
         if host.tta_model is None:
             raise BadInputError(f'--tta needs tta_model in the config; {scope} has no default.')
-        cfg.tta_model = deepcopy(host.tta_model)
+        # With its scope, which configs of classes have not by default.
+        cfg.tta_model = dict(deepcopy(host.tta_model), type=f'{scope}.{host.tta_model["type"]}')
     if 'tta_pipeline' not in cfg:
         if host.tta_keys is None:
             raise BadInputError(f'--tta needs tta_pipeline in the config; {scope} has no default.')
-        pipeline = deepcopy(dataset.pipeline)
-        pack = pipeline.pop()
-        if host.tta_keys:
-            pack['meta_keys'] = host.tta_keys
-        flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
-        cfg.tta_pipeline = [*pipeline, dict(type='TestTimeAug', transforms=[flips, [pack]])]
-    roi_head = cfg.model.get('roi_head') or {}
-    masks = isinstance(roi_head, dict) and roi_head.get('mask_head')
-    if masks and not host.tta_joins_masks:
-        print(f'{scope} merges the boxes of augmented images but not their masks: boxes only.')
-        roi_head.update(mask_head=None, mask_roi_extractor=None)
-        for metric in metric_configs(cfg.test_evaluator):
-            if is_kind(metric['type'], 'CocoMetric'):
-                metric['metric'] = 'bbox'
-    dataset.pipeline = cfg.tta_pipeline
+        for dataset in datasets:
+            dataset.pipeline = flipped(dataset.pipeline, scope, host.tta_keys)
+    else:
+        for dataset in datasets:
+            dataset.pipeline = deepcopy(cfg.tta_pipeline)
+    if not host.tta_joins_masks:
+        judge_boxes_alone(cfg, scope)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
+def flipped(pipeline: list, scope: str, keys: tuple[str, ...]) -> list:
+    """A test pipeline that gives each image as it is and mirrored.
+
+    Args:
+        pipeline: The plain one.
+        scope: Of the package.
+        keys: What its last transform must pack.
+    """
+    *steps, pack = deepcopy(pipeline)
+    if keys:
+        pack['meta_keys'] = keys
+    flip = f'{scope}.RandomFlip'
+    flips = [dict(type=flip, prob=1.0), dict(type=flip, prob=0.0)]
+    return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+
+
+def judge_boxes_alone(cfg: Config, scope: str) -> None:
+    """Leaves masks out of a test whose host joins boxes alone.
+
+    Raises:
+        BadInputError: The evaluator judges nothing but masks.
+    """
+    said = f'{scope} merges the boxes of augmented images but not their masks'
+    roi_head = cfg.model.get('roi_head') or {}
+    if isinstance(roi_head, dict) and roi_head.get('mask_head'):
+        roi_head.update(mask_head=None, mask_roi_extractor=None)
+    for metric in metric_configs(cfg.test_evaluator):
+        named = metric.get('metric', 'bbox')
+        named = [named] if isinstance(named, str) else list(named)
+        if is_kind(metric['type'], 'CocoMetric') and 'segm' in named:
+            metric['metric'] = [name for name in named if name != 'segm'] or 'bbox'
+            print(f'{said}: boxes only.')
+        elif is_kind(metric['type'], *MASK_METRICS):
+            raise BadInputError(
+                f'{said}, which {name_of(metric["type"])} judges; test without --tta.'
+            )
+
+
 def has_display() -> bool:
-    """Whether windows can be opened; where it is not known, that they can."""
-    if not sys.platform.startswith('linux'):
+    """Whether windows can be opened; where it is not known, that they can.
+
+    A display that is named and not there, as after an ssh session, would end the process.
+    """
+    if not sys.platform.startswith('linux') or os.environ.get('WAYLAND_DISPLAY'):
         return True
-    return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
+    named = re.fullmatch(r'(?:(.*)/)?([^:/]*):(\d+)(?:\.\d+)?', os.environ.get('DISPLAY', ''))
+    if named is None:
+        return False
+    _, host, number = named.groups()
+    path = f'/tmp/.X11-unix/X{number}'
+    places: list[tuple[int, Any]] = [(socket.AF_INET, (host, 6000 + int(number)))]
+    if host in ('', 'unix'):
+        places = [(socket.AF_UNIX, path), (socket.AF_UNIX, f'\0{path}')]
+    for family, address in places:
+        with socket.socket(family) as door:
+            door.settimeout(2)
+            try:
+                door.connect(address)
+            except OSError:
+                continue
+            return True
+    return False
 
 
 def dump_predictions(runner: Runner, path: str) -> None:

@@ -57,9 +57,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         BadInputError: There is no such file, or it cannot be read.
     """
-    for name, value in vars(args).items():  # a shell leaves ~ alone in --work-dir=~/run
-        if isinstance(value, str) and value.startswith('~'):
-            setattr(args, name, os.path.expanduser(value))
+    expand_home(args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -68,6 +66,13 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
     return cfg
+
+
+def expand_home(args: argparse.Namespace) -> None:
+    """Puts the home folder in place of ``~``, which a shell leaves alone in ``--out=~/run``."""
+    for name, value in vars(args).items():
+        if isinstance(value, str) and value.startswith('~'):
+            setattr(args, name, os.path.expanduser(value))
 
 
 def read_ratios(text: str) -> Any:
@@ -98,7 +103,7 @@ def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
         *more: Further hooks, with their own defaults.
     """
     start_processes(cfg)
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
         # MMEngine's wrapper would look for a CUDA device for each process.
         cfg.setdefault('model_wrapper_cfg', {})
         cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')

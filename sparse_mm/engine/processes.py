@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import torch
@@ -23,7 +25,19 @@ CHUNK = 64 * 2**20  # bytes sent at once
 LAUNCHERS = {
     'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), '`torchrun --nproc_per_node N`'),
     'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), '`srun`'),
-    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK'), '`mpirun`'),
+    'mpi': (
+        ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_SIZE'),
+        '`mpirun`',
+    ),
+}
+# What torch.distributed reads, and what these launchers call it.
+OWN_NAMES = {
+    'slurm': dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    'mpi': dict(
+        RANK='OMPI_COMM_WORLD_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
 }
 
 
@@ -44,8 +58,9 @@ def start_processes(cfg: Config) -> None:
     check_launcher(cfg.launcher)
     env = cfg.get('env_cfg') or {}
     settings = dict(env.get('dist_cfg') or {})
+    name_meeting_place(cfg.launcher, settings.get('port'))
     set_multi_processing(**(env.get('mp_cfg') or {}), distributed=True)
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         # init_dist would pick a CUDA device for each process.
         torch.distributed.init_process_group(backend=settings.get('backend', 'gloo'))
     else:
@@ -64,6 +79,44 @@ def check_launcher(launcher: str) -> None:
             f'--launcher {launcher} needs {command} around the command, which sets '
             f'{", ".join(variables)}; leave --launcher out to run one process.'
         )
+
+
+def name_meeting_place(launcher: str, port: int | None) -> None:
+    """Writes into the environment where processes meet and who each is, as ``torchrun`` does.
+
+    Slurm and MPI have names of their own for that; which machine is the first, Slurm knows and MPI
+    does not.
+
+    Args:
+        launcher: Of the processes.
+        port: Of the first machine, where the config names one.
+
+    Raises:
+        BadInputError: Several machines, and none is known to be the first.
+    """
+    if launcher not in OWN_NAMES:
+        return
+    for name, own in OWN_NAMES[launcher].items():
+        if own in os.environ:
+            os.environ[name] = os.environ[own]
+    os.environ['MASTER_PORT'] = str(port or os.environ.get('MASTER_PORT') or 29500)
+    if 'MASTER_ADDR' in os.environ:
+        return
+    if launcher == 'slurm' and shutil.which('scontrol'):
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        names = subprocess.run(command, capture_output=True, text=True).stdout.split()
+        first = names[0] if names else ''
+    elif launcher == 'slurm':
+        first = '127.0.0.1' if os.environ.get('SLURM_NNODES') == '1' else ''
+    else:
+        here = os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE')
+        first = '127.0.0.1' if here == os.environ['OMPI_COMM_WORLD_SIZE'] else ''
+    if not first:
+        raise BadInputError(
+            f'--launcher {launcher} needs MASTER_ADDR, the name of the first machine, in the '
+            'environment of every process (with mpirun: -x MASTER_ADDR=HOST).'
+        )
+    os.environ['MASTER_ADDR'] = first
 
 
 def share_file(path: str) -> None:

@@ -4,4 +4,9 @@ from mmengine.registry import METRICS
 
 from sparse_mm.deferred import register_deferred
 
-register_deferred(METRICS, 'sparse_mm.evaluation.nuscenes_metric', 'MonoNuScenesMetric')
+register_deferred(
+    METRICS,
+    'sparse_mm.evaluation.nuscenes_metric',
+    'FullPrecisionNuScenesMetric',
+    'MonoNuScenesMetric',
+)

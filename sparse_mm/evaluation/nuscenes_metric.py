@@ -1,5 +1,7 @@
-"""mmdet3d's nuScenes metric for monocular detectors, on any device."""
+"""mmdet3d's nuScenes metric at full precision, and for monocular detectors on any device."""
 
+import math
+from collections.abc import Mapping, Sequence
 from os import path
 from typing import Any
 
@@ -14,9 +16,11 @@ from mmdet3d.evaluation.metrics.nuscenes_metric import (
 from mmdet3d.models.layers import box3d_multiclass_nms
 from mmdet3d.structures import CameraInstance3DBoxes, bbox3d2result, xywhr2xyxyr
 from mmengine.config import ConfigDict
-from mmengine.fileio import dump
+from mmengine.fileio import dump, load
 from mmengine.registry import METRICS
 from mmengine.utils import mkdir_or_exist
+from nuscenes.eval.detection.constants import TP_METRICS
+from nuscenes.eval.detection.data_classes import DetectionMetrics
 from nuscenes.utils.data_classes import Box
 
 from sparse_mm.errors import BadInputError
@@ -26,8 +30,74 @@ NUM_CAMERAS = 6  # by which mmdet3d's NuScenesDataset numbers the images
 FRAME_NMS = ConfigDict(use_rotate_nms=True, nms_thr=0.05, score_thr=0.01, max_per_frame=500)
 
 
+# Errors that the devkit does not count for a class (its evaluate.py).
+NOT_COUNTED = {
+    'traffic_cone': ('attr_err', 'vel_err', 'orient_err'),
+    'barrier': ('attr_err', 'vel_err'),
+}
+
+
 @METRICS.register_module(force=True)  # takes the place of its stand-in
-class MonoNuScenesMetric(NuScenesMetric):
+class FullPrecisionNuScenesMetric(NuScenesMetric):
+    """What ``NuScenesMetric`` gives, not rounded, and for a model that finds nothing as well.
+
+    The devkit ends in an exception where no frame has a box, as with a model that has just begun
+    to learn or is pruned too much. Here such a model has an mAP and an NDS of 0 and errors of 1, as
+    the devkit defines them for classes without detections.
+    """
+
+    def _evaluate_single(
+        self,
+        result_path: str,
+        classes: Sequence[str] | None = None,
+        result_name: str = 'pred_instances_3d',
+    ) -> dict[str, float]:
+        """Evaluates a written file.
+
+        Args:
+            result_path: ``results_nusc.json``.
+            classes: Of the data set.
+            result_name: Of the predictions, before the names of the values.
+
+        Returns:
+            AP and errors of each class, their means, NDS and mAP.
+        """
+        if any(load(result_path)['results'].values()):
+            super()._evaluate_single(result_path, classes, result_name)
+            summary = load(path.join(path.dirname(result_path), 'metrics_summary.json'))
+        else:
+            summary = self._of_nothing()
+        return self._name_values(summary, classes or self.dataset_meta['classes'], result_name)
+
+    def _of_nothing(self) -> Mapping[str, Any]:
+        config = self.eval_detection_configs
+        metrics = DetectionMetrics(config)
+        for name in config.class_names:
+            for distance in config.dist_ths:
+                metrics.add_label_ap(name, distance, 0.0)
+            for error in TP_METRICS:
+                counts = error not in NOT_COUNTED.get(name, ())
+                metrics.add_label_tp(name, error, 1.0 if counts else math.nan)
+        summary: Mapping[str, Any] = metrics.serialize()
+        return summary
+
+    def _name_values(
+        self, summary: Mapping[str, Any], classes: Sequence[str], result_name: str
+    ) -> dict[str, float]:
+        values = {}
+        for name in classes:
+            for distance, value in summary['label_aps'][name].items():
+                values[f'{name}_AP_dist_{distance}'] = value
+            for error, value in summary['label_tp_errors'][name].items():
+                values[f'{name}_{error}'] = value
+        for error, value in summary['tp_errors'].items():
+            values[self.ErrNameMapping[error]] = value
+        values.update(NDS=summary['nd_score'], mAP=summary['mean_ap'])
+        return {f'{result_name}_NuScenes/{name}': float(value) for name, value in values.items()}
+
+
+@METRICS.register_module(force=True)
+class MonoNuScenesMetric(FullPrecisionNuScenesMetric):
     """mAP, NDS and their parts where a detector sees each camera by itself.
 
     ``NuScenesMetric`` joins what was found in the cameras of a frame on a CUDA device, and fails

@@ -105,7 +105,11 @@ def test_what_a_metric_of_a_whole_set_may_give():
     names = 'pred_instances_3d_NuScenes/'
     for item in ('mAP', 'NDS', 'car_AP_dist_0.5', 'bus_trans_err'):
         assert hosts.may_give(NuScenesMetric(), f'NuScenes metric/{names}{item}', meta)
-    for name in (f'{names}mAP', f'NuScenes metric/{names}map', f'NuScenes metric/{names}dog_mAP'):
+    for name in (
+        *(f'{names}mAP', f'NuScenes metric/{names}map', f'NuScenes metric/{names}dog_mAP'),
+        *('NuScenes metric/mAP', 'NuScenes metric/img_pred_NuScenes/mAP'),
+        *(f'NuScenes metric/{names}car_mAP', f'NuScenes metric/{names}car_AP_dist_0.7'),
+    ):
         assert not hosts.may_give(NuScenesMetric(), name, meta)
     assert hosts.may_give(KittiMetric(), 'Kitti metric/anything', meta)
     assert not hosts.may_give(KittiMetric(), 'mAP', meta)

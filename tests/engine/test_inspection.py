@@ -16,6 +16,7 @@ from sparse_mm.engine.inspection import (
     main_backbone,
     metric_configs,
     usual_image_size,
+    val_images_have_size,
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
@@ -101,6 +102,39 @@ class TestUsualImageSize:
     def test_nothing_to_go_by(self):
         with pytest.raises(BadInputError, match='--image-size H W'):
             usual_image_size(self.config(), 'val', [dict(inputs=torch.zeros(3, 8, 8))])
+
+
+def test_a_window_that_slides_over_the_images_is_what_the_backbone_sees():
+    def seen(window, scale, **resize):
+        pipeline = [dict(type='Resize', scale=scale, **resize)]
+        cfg = Config(
+            dict(
+                model=dict(test_cfg=dict(mode='slide', crop_size=window, stride=window)),
+                val_dataloader=dict(dataset=dict(pipeline=pipeline)),
+            )
+        )
+        size = usual_image_size(cfg, 'val')
+        return size, val_images_have_size(cfg, size)
+
+    assert seen((64, 96), (200, 100)) == ((64, 96), True)
+    assert seen((64, 96), (200, 32)) == ((32, 96), True)  # no window is larger than the image
+    assert seen((64, 96), (2048, 512), keep_ratio=True) == ((64, 96), False)
+    no_size = Config(dict(model=dict(test_cfg=dict(mode='slide', crop_size=(64, 96)))))
+    assert usual_image_size(no_size, 'test') == (64, 96)
+
+
+def test_mmsegs_padding_counts():
+    preprocessor = dict(test_cfg=dict(size_divisor=32))
+    pipeline = [dict(type='Resize', scale=(200, 100))]
+    cfg = Config(
+        dict(
+            model=dict(data_preprocessor=preprocessor, test_cfg=dict(mode='whole')),
+            val_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        )
+    )
+    assert not val_images_have_size(cfg, (100, 200))
+    cfg.val_dataloader.dataset.pipeline[0].keep_ratio = True
+    assert usual_image_size(cfg, 'val') == (128, 160)
 
 
 def test_mmpretrains_preprocessor_beside_the_model_is_built(monkeypatch):

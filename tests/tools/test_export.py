@@ -259,3 +259,18 @@ def test_refusals(checkpoint, refusal, tmp_path, monkeypatch):
     )
     assert not list(tmp_path.glob('*m.*'))
     assert not list(tmp_path.glob('.*'))
+
+
+def test_nothing_but_the_backbone_is_built(checkpoint, call_tool, tmp_path):
+    """Text models beside it would be fetched; the checkpoint is still the whole model's."""
+    model, path, _ = checkpoint(dict(type='ImageClassifier', backbone=VIT))
+    texts = dict(type='BertModel', name='nowhere')
+    whole = dict(type='GroundingDINO', backbone=VIT, language_model=texts)
+    path.write_text(f"custom_imports = dict(imports=['sparse_mm'])\nmodel = {whole!r}\n")
+    weights = {f'detector.{name}': value for name, value in model.state_dict().items()}
+    torch.save(dict(state_dict={**weights, 'head.weight': torch.zeros(1)}), tmp_path / 'whole.pth')
+    call_tool(TOOL, path, 'whole.pth', '--out', 'm.pt2', '--shape', 56, 84)
+    x = torch.randn(1, 3, 56, 84)
+    exported = torch.export.load(tmp_path / 'm.pt2').module()
+    for found, expected in zip(exported(x), model.backbone(x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

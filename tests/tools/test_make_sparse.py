@@ -1,7 +1,6 @@
 """The sparse config of a host's config, written by a tool: unedited, it is what is trained."""
 
 import re
-import runpy
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.engine.config_file import lost_hooks, read_config
 from sparse_mm.engine.hosts import name_of
+from sparse_mm.models import SparseViT
 from tests.conftest import ROOT, require_configs_of
 
 CASES = {
@@ -76,6 +76,49 @@ custom_imports = dict(imports=['json'])
     assert cfg.custom_imports.imports == ['json', 'sparse_mm']
 
 
+PURE_PYTHON = """
+from mmengine.hooks import EMAHook
+from mmengine.runner import EpochBasedTrainLoop
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import ImageClassifier, SwinTransformer
+
+default_scope = None
+model = dict(type=ImageClassifier, backbone=dict(type=SwinTransformer))
+optim_wrapper = dict(optimizer=dict(lr=1.0, weight_decay=0.1))
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=8)
+val_dataloader = dict(dataset=dict(type='X'))
+val_evaluator = dict(type=Accuracy)
+custom_hooks = [dict(type=EMAHook)]
+"""
+
+
+@pytest.mark.parametrize(
+    ('base', 'out'), [('base.py', 's.py'), ('far/base.py', 's.py'), ('base.py', 'mine/deep/s.py')]
+)
+def test_a_pure_python_config_is_inherited_by_read_base(base, out, call_tool, tmp_path):
+    pytest.importorskip('mmpretrain')
+    (tmp_path / base).parent.mkdir(exist_ok=True)
+    (tmp_path / base).write_text(PURE_PYTHON)
+    torch.save({}, tmp_path / 'dense.pth')
+    call_tool('make_sparse.py', base, '--out', out, '--checkpoint', 'dense.pth')
+    cfg = read_config(str(tmp_path / out))
+    assert cfg.model.backbone.type is SparseViT
+    assert type(MODELS.build(cfg.model.backbone)).__name__ == 'MMPretrainSparseViT'
+    assert cfg.load_from == str(tmp_path / 'dense.pth')
+    assert cfg.optim_wrapper.optimizer.to_dict() == dict(lr=1e-5, weight_decay=0.1)
+    names = [name_of(hook['type']) for hook in cfg.custom_hooks]
+    assert names == ['EMAHook', 'SparsityAdaptationHook', 'SparsitySearchHook']
+    assert not isinstance(cfg.custom_hooks[1]['type'], str)
+    assert cfg.custom_hooks[2].at == 2
+
+
+def test_a_pure_python_config_that_is_no_module(call_tool, tmp_path):
+    pytest.importorskip('mmpretrain')
+    (tmp_path / 'my-base.py').write_text(PURE_PYTHON)
+    with pytest.raises(SystemExit, match="'my-base', and that is no name of a module"):
+        call_tool('make_sparse.py', 'my-base.py')
+
+
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
@@ -93,22 +136,12 @@ def test_what_cannot_be_made_sparse_gets_a_sentence(arguments, sentence, call_to
         call_tool('make_sparse.py', *arguments)
 
 
-def test_the_readmes_recipe_is_read_as_it_is_printed(tmp_path):
+def test_the_readmes_fixed_ratios_are_read_as_they_are_printed(tmp_path):
     pytest.importorskip('mmdet')
     text = (ROOT / 'README.md').read_text()
-    recipe = re.search(r'## Use it in your config\n+```python\n(.*?)```', text, re.S)[1]
-    hooks = re.search(r'## Search the ratios\n.*?```python\n(.*?)```', text, re.S)[1]
     path = tmp_path / 'mine.py'
-    path.write_text(recipe)
+    path.write_text(re.search(r'## Use it in your config\n+```python\n(.*?)```', text, re.S)[1])
     cfg = read_config(str(path))
     init_default_scope('mmdet')
     model = MODELS.build({**cfg.model.backbone, 'init_cfg': None, 'embed_dims': 24})
     assert model.pruning_ratios[2] == [0.2, 0.2, 0.4, 0.4, 0.5, 0.5]
-    names = [hook['type'] for hook in runpy.run_path(_write(tmp_path, hooks))['custom_hooks']]
-    assert names == ['SparsityAdaptationHook', 'SparsitySearchHook']
-
-
-def _write(folder, text):
-    path = folder / 'hooks.py'
-    path.write_text(text)
-    return str(path)

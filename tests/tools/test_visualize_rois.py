@@ -76,3 +76,23 @@ def test_refusals(files, refusal):
     assert '--stages: 6 is not between 1 and 5' in message
     message = refusal(tool, image, config, weights, *shape, '--tokens', 4)
     assert '--tokens: 4 is not between 0 and 3' in message
+
+
+def test_with_a_test_pipeline_the_model_sees_what_that_gives(files, call_tool, tmp_path):
+    image, config, weights = files('SparseFormer')
+    (tmp_path / 'own.py').write_text(PIPELINE)
+    call_tool('analysis_tools/visualize_rois.py', image, 'own.py', weights, '--out', 'own.png')
+    # The picture is drawn whole, 90x60, though the model sees its middle.
+    assert (cv2.imread(str(tmp_path / 'own.png')) > 250).mean() > 0.5
+    assert config
+
+
+PIPELINE = """
+_base_ = './config.py'
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=64, edge='short'),
+    dict(type='CenterCrop', crop_size=64),
+    dict(type='PackInputs')]
+test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=pipeline))
+"""

@@ -49,3 +49,13 @@ def test_padding_is_not_sold_as_sparsity(call_tool, config):
         *('analysis_tools/window_usage.py', config, '--images', 1, '--ratios', '[0.5, 0, 0, 0]')
     )
     assert '| 1 | 12.9% | 50.0% |' in text
+
+
+def test_a_model_that_reads_texts_is_not_built_whole(call_tool, config, tmp_path):
+    path = tmp_path / 'texts.py'
+    path.write_text(
+        "_base_ = './config.py'\n"
+        "model = dict(type='GLIP', language_model=dict(type='BertModel', name='nowhere'))\n"
+    )
+    rows = usage(call_tool, path, '--ratios', '[0.5, 0.5, 0.5, 0.0]')
+    assert [row['windows_skipped'] for row in rows] == pytest.approx([0.5, 5 / 9, 0.5, 0])

@@ -28,6 +28,7 @@ from sparse_mm.engine.inspection import (
     input_channels,
     main_backbone,
     sees_clips,
+    sliding_window,
     usual_clip_length,
     usual_image_size,
 )
@@ -65,7 +66,7 @@ def model_inputs(host: Host, images: torch.Tensor) -> tuple[Any, list | None]:
 
     Args:
         host: The package that the model is of.
-        images: ``(B, 3, H, W)``.
+        images: ``(B, C, H, W)``.
     """
     if host.sample is None:
         return images, None
@@ -118,6 +119,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         shape=[*frames, *shape],
         channels=images.shape[1],
         batch=args.batch,
+        one_of_sliding_windows=not args.shape and sliding_window(cfg) is not None,
         pruning_ratios=getattr(backbone, 'pruning_ratios', None),
     )
 
@@ -134,6 +136,8 @@ def main() -> None:
     size = ' x '.join(map(str, [batch, result['channels'], *result['shape']]))
     what = 'image' if len(result['shape']) == 2 else 'clip'
     print(f'{result["counted"]} ({result["type"]}), {size}')
+    if result['one_of_sliding_windows']:
+        print('This is one window; a test slides it over the image.')
     print(f'pruning ratios: {result["pruning_ratios"]}')
     print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per {what})')
     print(f'parameters: {result["params"] / 1e6:.2f} M')

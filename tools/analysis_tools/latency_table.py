@@ -106,7 +106,8 @@ def main() -> None:
     write_atomically(out, measured.to_json())
     table = LatencyTable.read(out)
     costs = CostModel(shape, space, table)
-    print(f'{table.conditions}, {args.batch} x 3 x {image_size[0]} x {image_size[1]}')
+    size = args.batch, shape.in_channels, *image_size
+    print(f'{table.conditions}, {" x ".join(map(str, size))}')
     print(f'{"ratios":50} whole  table (of dense)  table / whole')
     for check, whole in table.checks:
         total, dense = costs.ms(check), table.checks[0][1]

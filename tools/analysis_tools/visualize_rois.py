@@ -8,34 +8,31 @@ each look becomes a row of frames with the boxes whose time they are of.
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
-from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.hosts import loads_annotations
+from sparse_mm.engine.command_line import expand_home, read_config, run
 from sparse_mm.engine.inspection import (
     build_model,
-    leaf_datasets,
     main_backbone,
-    preprocessor_config,
     sees_clips,
     usual_image_size,
+)
+from sparse_mm.engine.pictures import (
+    SeenPicture,
+    read_picture,
+    squeezed,
+    through_test_pipeline,
 )
 from sparse_mm.errors import BadInputError
 from tools.analysis_tools.clip_rois import draw_clip, load_clip
@@ -68,75 +65,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_image(path: str, shape: tuple[int, int]) -> np.ndarray:
-    """Reads an image in a given size: ``(H, W, 3)``, RGB.
-
-    Raises:
-        BadInputError: It is no image.
-    """
-    image = cv2.imread(path)
-    if image is None:
-        raise BadInputError(f'{path!r} does not exist or is not an image.')
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def statistics(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of a preprocessor's normalisation: ``(3, 1, 1)`` each."""
-    mean = torch.tensor(settings.get('mean') or [0.0] * 3).view(3, 1, 1)
-    return mean, torch.tensor(settings.get('std') or [1.0] * 3).view(3, 1, 1)
-
-
-def normalise(image: np.ndarray, cfg: Config) -> Tensor:
-    """Prepares an RGB image as the config's model does: ``(1, 3, H, W)``."""
-    settings = preprocessor_config(cfg)
-    x = torch.from_numpy(image).permute(2, 0, 1).float()
-    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
-        x = x.flip(0)
-    mean, std = statistics(settings)
-    return ((x - mean) / std).unsqueeze(0)
-
-
-def through_pipeline(path: str, cfg: Config, model: Any) -> tuple[np.ndarray, Tensor]:
-    """Prepares an image as the config's test does: loaded, resized, cropped, normalised, padded.
-
-    Args:
-        path: The image.
-        cfg: The config, with a test pipeline.
-        model: Its model, which has the preprocessor.
-
-    Returns:
-        What the model sees, ``(H, W, 3)`` RGB, and its input, ``(1, 3, H, W)``.
-    """
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    steps = [step for step in dataset.pipeline if not loads_annotations(step['type'])]
-    data = Compose(steps)(dict(img_path=path, img_id=0))
-    x = model.data_preprocessor(pseudo_collate([data]), False)['inputs']
-    settings = preprocessor_config(cfg)
-    mean, std = statistics(settings)
-    seen = (x[0] * std + mean).clamp(0, 255)
-    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
-        seen = seen.flip(0)
-    return seen.permute(1, 2, 0).to(torch.uint8).numpy(), x
-
-
 def draw(
-    image: np.ndarray,
+    picture: SeenPicture,
     looks: list[tuple[Tensor, Tensor]],
     stages: list[int],
     tokens: list[int],
 ) -> Figure:
-    """Draws one panel for each chosen look; a token keeps its colour."""
-    height, width = image.shape[:2]
+    """Draws one panel for each chosen look, over the original; a token keeps its colour."""
+    height, width = picture.original.shape[:2]
     figure = Figure(figsize=(4.8 * len(stages), 4.8 * height / width + 0.4), dpi=120)
     FigureCanvasAgg(figure)
     colours = colormaps['hsv'](np.linspace(0, 1, len(tokens), endpoint=False))
     for i, stage in enumerate(stages):
         rois, points = looks[stage - 1]
-        boxes = rois.unflatten(-1, (2, 2)).numpy() * (width, height)  # (N, corners, xy)
-        places = points.numpy() * (width, height)  # (N, P, xy)
+        boxes = picture.places(rois.unflatten(-1, (2, 2)).numpy())  # (N, corners, xy)
+        places = picture.places(points.numpy())  # (N, P, xy)
         axes = figure.add_subplot(1, len(stages), i + 1)
-        axes.imshow(image)
+        axes.imshow(picture.original)
         axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
         axes.set_title(f'look {stage} of {len(looks)}', fontsize=10)
         for token, colour in zip(tokens, colours, strict=True):
@@ -163,29 +108,33 @@ def choose(name: str, given: list[int] | None, first: int, last: int) -> list[in
 def main() -> None:
     """Checks, looks, draws."""
     args = parse_args()
+    expand_home(args)
     cfg = read_config(args.config)
     out = Path(args.out)
     report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
-    has_pipeline = (cfg.get('test_dataloader') or {}).get('dataset') and not args.shape
+    shape = args.shape and tuple(args.shape)
     model = build_model(cfg)
     in_clips = sees_clips(main_backbone(model))
     if not in_clips:
-        # Where the pipeline reads the image, this is to see that it can be read.
-        shape = (1, 1) if has_pipeline else tuple(args.shape or usual_image_size(cfg, 'test'))
-        image = read_image(args.image, shape)
+        if not shape and not (cfg.get('test_dataloader') or {}).get('dataset'):
+            shape = usual_image_size(cfg, 'test')
+        read_picture(args.image)  # to see, before the weights are read, that it can be
     report(check_checkpoint(args.checkpoint, model, whole=False))
     model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
     if in_clips:
-        image, x = load_clip(args.image, cfg, model, args.shape and tuple(args.shape))
-    elif has_pipeline:
-        image, x = through_pipeline(args.image, cfg, model)
+        shown, x = load_clip(args.image, cfg, model, shape)
     else:
-        x = normalise(image, cfg)
+        shown = (
+            squeezed(args.image, cfg, shape)
+            if shape
+            else through_test_pipeline(args.image, cfg, model.data_preprocessor)
+        )
+        x = shown.inputs
     looks = [(rois[0], points[0]) for rois, points in looks_of(main_backbone(model), x)]
     stages = choose('stages', args.stages, 1, len(looks))
     tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
     paint = draw_clip if in_clips else draw
-    paint(image, looks, stages, tokens).savefig(out)
+    paint(shown, looks, stages, tokens).savefig(out)
     print(f'written: {out} ({len(stages)} of {len(looks)} looks, {len(tokens)} tokens)')
 
 

@@ -14,19 +14,26 @@ from contextlib import redirect_stdout
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import check_checkpoint, check_data, report
+from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
+from sparse_mm.engine.checks import check_data, check_part, report
 from sparse_mm.engine.command_line import (
     add_config_options,
     load_config,
     read_ratios,
     run,
 )
-from sparse_mm.engine.inspection import build_model, find_backbone
+from sparse_mm.engine.inspection import (
+    build_backbone,
+    build_model,
+    find_backbone,
+    preprocessor_config,
+    reads_texts,
+)
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.layers.windows import KeptWindows
@@ -103,6 +110,26 @@ class UsageCounter:
         ]
 
 
+class BackboneAlone(nn.Module):
+    """A model's backbone behind its preprocessor, for models whose other parts are not wanted.
+
+    Args:
+        cfg: The config.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.backbone = build_backbone(cfg)
+        self.data_preprocessor = MODELS.build(preprocessor_config(cfg))
+
+    def test_step(self, batch: dict) -> tuple[torch.Tensor, ...]:
+        """Runs it on a batch of the test set."""
+        maps: tuple[torch.Tensor, ...] = self.backbone(
+            self.data_preprocessor(batch, False)['inputs']
+        )
+        return maps
+
+
 @torch.no_grad()
 def measure(args: argparse.Namespace) -> list[dict[str, float]]:
     """Runs the model on test images and gives the shares of each stage."""
@@ -110,12 +137,13 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         raise BadInputError('--images must be at least 1.')
     cfg = load_config(args)
     report(check_data(cfg, ('test',)))
-    model = build_model(cfg)
+    # A text model would be fetched, and asks for texts; the backbone sees none of them.
+    model = BackboneAlone(cfg) if reads_texts(cfg.model) else build_model(cfg)
     backbone = find_backbone(model)
     if args.checkpoint:
-        report(check_checkpoint(args.checkpoint, model, whole=True))
+        report(check_part(args.checkpoint, backbone))
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
-        model.load_state_dict(weights, strict=False)
+        backbone.load_state_dict(part_of(weights, backbone.state_dict()), strict=False)
     if args.ratios is not None:
         backbone.set_pruning_ratios(read_ratios(args.ratios))
     dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)

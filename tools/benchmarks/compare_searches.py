@@ -20,7 +20,12 @@ from typing import Any
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
+from sparse_mm.engine.inspection import (
+    backbone_shape,
+    build_backbone,
+    find_backbone,
+    usual_image_size,
+)
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
@@ -75,10 +80,10 @@ class Comparison:
         self.folder = Path(args.work_dir)
         self.budgets = [Budget.parse(budget) for budget in args.budget]
         cfg = read_config(args.config)
-        self.backbone = find_backbone(build_model(cfg))
+        self.backbone = find_backbone(build_backbone(cfg))
         self.space = RatioSpace.build(self.backbone.depths)
         self.batch = 2
-        self.shape = backbone_shape(self.backbone, fixed_image_size(cfg, 'val'), self.batch)
+        self.shape = backbone_shape(self.backbone, usual_image_size(cfg, 'val'), self.batch)
 
     def table(self) -> Path:
         """The latency table that all searches share."""

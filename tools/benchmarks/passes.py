@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sparse_mm.cpu.linear import linear
 from sparse_mm.deploy import DeployedBackbone
+from sparse_mm.engine.inspection import input_channels
 from sparse_mm.search.space import Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES, autocast
 from tools.benchmarks.counting import counting
@@ -70,8 +71,8 @@ class Pass:
         if setup.compile != 'none':
             # Sizes are fixed here, and are so where speed is wanted.
             self.forward = torch.compile(self.backbone, mode=setup.compile, dynamic=False)
-        shape = run.input_shape(setup.batch, image_size)
-        self.images = torch.randn(shape, device=device)
+        batch, _, *size = run.input_shape(setup.batch, image_size)
+        self.images = torch.randn(batch, input_channels(self.backbone), *size, device=device)
         self.context = autocast(device, setup.dtype)
         self.draws: Iterator[Candidate] | None = None
         if run.draws_ratios:

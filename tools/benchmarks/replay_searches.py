@@ -25,9 +25,9 @@ from tqdm import tqdm
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.inspection import (
     backbone_shape,
-    build_model,
+    build_backbone,
     find_backbone,
-    fixed_image_size,
+    usual_image_size,
     val_images_have_size,
 )
 from sparse_mm.engine.search.settings import SearchSettings
@@ -177,8 +177,8 @@ def main() -> None:
     named = 'budget', 'latency_table', 'population', 'parents', 'mutation'
     settings = SearchSettings.from_config(cfg, {name: getattr(args, name) for name in named})
     lengths = [replace(settings.evolution, evaluations=number) for number in args.evaluations]
-    backbone = find_backbone(build_model(cfg))
-    image_size = settings.image_size or fixed_image_size(cfg, 'val')
+    backbone = find_backbone(build_backbone(cfg))
+    image_size = settings.image_size or usual_image_size(cfg, 'val')
     table = LatencyTable.read(settings.latency_table) if settings.latency_table else None
     shape = backbone_shape(backbone, image_size, table.batch if table is not None else 1)
     space = RatioSpace.build(backbone.depths, settings.choices, settings.stage_limits)

@@ -15,7 +15,7 @@ from torch import nn
 from sparse_mm.deploy import ENGINES, check_engine
 from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.hosts import scope_of
-from sparse_mm.engine.inspection import backbone_config, fixed_image_size
+from sparse_mm.engine.inspection import backbone_config, usual_image_size
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import WithoutRandomNumbers
 
@@ -134,7 +134,7 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
     return Run(
         name,
         Config(backbone_config(cfg)).to_dict(),
-        image_size or fixed_image_size(cfg, 'test'),
+        image_size or usual_image_size(cfg, 'test'),
         scope_of(cfg),
         tuple(cfg.get('custom_imports', {}).get('imports', ())),
     )

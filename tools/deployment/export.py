@@ -22,14 +22,15 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
 from sparse_mm.deploy.export import compare, random_images, to_onnx, to_program
 from sparse_mm.deploy.structure import output_names
 from sparse_mm.deploy.whole_model import WholeModel
-from sparse_mm.engine.checks import check_checkpoint, report
-from sparse_mm.engine.command_line import read_config, read_ratios, run
+from sparse_mm.engine.checks import check_checkpoint, check_part, report
+from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
+    build_backbone,
     build_model,
     input_channels,
     our_backbone,
@@ -121,7 +122,8 @@ def build(args: argparse.Namespace) -> tuple[Config, Any, Any, tuple[int, int]]:
     """Builds the config's model with its weights and ratios.
 
     Returns:
-        The config, the model, its backbone, and the image size.
+        The config, the model (the backbone alone unless ``--whole``), its backbone, and the image
+        size.
 
     Raises:
         BadInputError: The config has no such backbone or size, the checkpoint is of another model,
@@ -129,15 +131,20 @@ def build(args: argparse.Namespace) -> tuple[Config, Any, Any, tuple[int, int]]:
     """
     cfg = read_config(args.config, args.cfg_options)
     shape = tuple(args.shape or usual_image_size(cfg, 'test'))
-    model = build_model(cfg)
+    # A text model, or whatever else stands beside the backbone, is built if it is wanted.
+    model = build_model(cfg) if args.whole else build_backbone(cfg)
     backbone = our_backbone(model)
     if args.checkpoint is None:
         backbone.init_cfg = None
         backbone.init_weights()
-    else:
+    elif args.whole:
         report(check_checkpoint(args.checkpoint, model, whole=True))
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
+    else:
+        report(check_part(args.checkpoint, backbone))
+        weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
+        backbone.load_state_dict(part_of(weights, backbone.state_dict()), strict=False)
     if args.ratios is not None:
         if not isinstance(backbone, SwinBackbone):
             raise BadInputError(f'--ratios: {type(backbone).__name__} cannot be pruned.')
@@ -160,6 +167,7 @@ def description_path(out: Path) -> Path:
 def main() -> None:
     """Checks, exports, runs what was exported, and only then gives it its name."""
     args = parse_args()
+    expand_home(args)
     out = Path(args.out)
     check_out(out)
     if args.batch < 1 or (args.shape and min(args.shape) < 1):

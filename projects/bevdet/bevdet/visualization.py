@@ -1,6 +1,8 @@
 """Boxes drawn into the images of all cameras and onto a plan of the ground."""
 
 import os.path as osp
+from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import mmcv
@@ -9,6 +11,8 @@ from mmdet3d.engine.hooks import Det3DVisualizationHook
 from mmdet3d.structures import Det3DDataSample
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from sparse_mm.errors import BadInputError
 
 TRUTH = (255, 255, 255)
 # Corners of mmdet3d's boxes: 0-3 at the back, 4-7 at the front, of LiDAR boxes along x.
@@ -115,6 +119,26 @@ def draw_frame(
     return np.concatenate([grid, plan], axis=1)
 
 
+def class_colours(meta: Mapping[str, Any], usual: Mapping[str, Any]) -> list[tuple[int, ...]]:
+    """Gives each class of a data set its colour.
+
+    Args:
+        meta: Of the data set: ``classes`` and perhaps a ``palette`` of the user's own.
+        usual: Of its kind: the palette for the classes that it usually has.
+
+    Returns:
+        Colours of the user's palette, or those that the classes usually have; evenly spread hues
+        for classes that are new.
+    """
+    classes, palette = meta['classes'], meta.get('palette')
+    if palette and palette != usual.get('palette') and len(palette) >= len(classes):
+        return [tuple(colour) for colour in palette[: len(classes)]]
+    known = dict(zip(usual.get('classes') or (), usual.get('palette') or (), strict=False))
+    hues = np.uint8([[[180 * i // len(classes), 200, 255] for i in range(len(classes))]])
+    spread = cv2.cvtColor(hues, cv2.COLOR_HSV2RGB)[0].tolist()
+    return [tuple(known.get(name, spread[i])) for i, name in enumerate(classes)]
+
+
 @HOOKS.register_module()
 class SurroundVisualizationHook(Det3DVisualizationHook):
     """Draws the boxes of each test frame: ``tools/test.py … --show-dir FOLDER``.
@@ -135,12 +159,21 @@ class SurroundVisualizationHook(Det3DVisualizationHook):
         if not self.draw:
             return
         dataset = runner.test_dataloader.dataset
-        known = dict(zip(dataset.METAINFO['classes'], dataset.METAINFO['palette'], strict=True))
-        bgr = [known[name][::-1] for name in dataset.metainfo['classes']]
+        colours = class_colours(dataset.metainfo, getattr(dataset, 'METAINFO', {}))
+        bgr = [colour[::-1] for colour in colours]
         for images, sample in zip(data_batch['inputs']['img'], outputs, strict=True):
             picture = draw_frame(images.cpu().numpy(), sample, bgr, self.score_thr)
             if self.test_out_dir is not None:
                 folder = osp.join(runner.work_dir, runner.timestamp, self.test_out_dir)
                 mmcv.imwrite(picture, osp.join(folder, f'{sample.sample_idx}.jpg'))
             if self.show:
-                mmcv.imshow(picture, 'boxes', wait_time=int(1000 * self.wait_time))
+                self._show(picture)
+
+    def _show(self, picture: np.ndarray) -> None:
+        try:
+            mmcv.imshow(picture, 'boxes', wait_time=int(1000 * self.wait_time))
+        except cv2.error as error:
+            raise BadInputError(
+                'This OpenCV cannot open windows (opencv-python-headless); write pictures into a '
+                'folder instead, by --show-dir FOLDER.'
+            ) from error

@@ -4,12 +4,16 @@ Each check gives its problems as sentences, none if all is well; :func:`report` 
 once, so that a user learns in one go what to put right.
 """
 
-from sparse_mm.engine.checks.checkpoint import check_checkpoint, check_checkpoint_file
+from sparse_mm.engine.checks.checkpoint import (
+    check_checkpoint,
+    check_checkpoint_file,
+    check_part,
+)
 from sparse_mm.engine.checks.data import check_data
 from sparse_mm.engine.checks.device import check_device, check_device_name
 from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
 from sparse_mm.engine.checks.report import report
-from sparse_mm.engine.checks.samples import check_samples
+from sparse_mm.engine.checks.samples import check_labels, check_samples
 
 __all__ = [
     'check_checkpoint',
@@ -17,7 +21,9 @@ __all__ = [
     'check_data',
     'check_device',
     'check_device_name',
+    'check_labels',
     'check_no_earlier_run',
+    'check_part',
     'check_samples',
     'check_work_dir',
     'report',

@@ -6,6 +6,7 @@ Left to the hosts, they fail with a traceback after minutes of building, or trai
 import pickletools
 from io import BytesIO
 from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from sparse_mm.engine.hosts import (
@@ -52,7 +53,7 @@ def check_label_maps(folder: Path, root: Path, name: str, maps: LabelMaps) -> li
 def check_info_file(path: Path, root: Path) -> list[str]:
     """Checks that an info file is complete and of mmdet3d's format since 1.0.
 
-    The file is not unpickled, only its first key is read, so that nothing in it is run and a
+    The file is not unpickled, only its keys are looked for, so that nothing in it is run and a
     large one takes no time.
 
     Args:
@@ -60,19 +61,25 @@ def check_info_file(path: Path, root: Path) -> list[str]:
         root: The folder of the data set.
     """
     key = _first_key(path) if _ends_like_a_pickle(path) else None
-    if key in OLD_INFO_KEYS:
+    if key in INFO_KEYS or (key is not None and _names(path, *INFO_KEYS)):
+        return []  # a key of the user's own may be the first
+    if key in OLD_INFO_KEYS or (key is not None and _names(path, *OLD_INFO_KEYS[:2])):
         return [
             f'The info file {str(path)!r} was made by mmdet3d before 1.0 (it begins with {key}, '
-            f'not with {" or ".join(map(repr, INFO_KEYS))}), whose boxes mean something else. '
+            f'and has not {" and ".join(map(repr, INFO_KEYS))}), whose boxes mean something else. '
             f'Make it anew by: {create_infos_command(root)}; or convert it, where the data set '
             f'lies in data/nuscenes, by: {update_infos_command(path)}'
         ]
-    if key not in INFO_KEYS:
-        return [
-            f'The info file {str(path)!r} is truncated or none of mmdet3d. Make it anew by: '
-            f'{create_infos_command(root)}'
-        ]
-    return []
+    return [
+        f'The info file {str(path)!r} is truncated or none of mmdet3d. Make it anew by: '
+        f'{create_infos_command(root)}'
+    ]
+
+
+def _names(path: Path, *keys: str) -> bool:
+    """Whether all of these keys stand somewhere in a pickle."""
+    with path.open('rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return all(content.find(key.encode()) >= 0 for key in keys)
 
 
 def _first_key(path: Path) -> str | None:

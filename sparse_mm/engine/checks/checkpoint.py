@@ -3,9 +3,15 @@
 from typing import Any
 
 from mmengine.model import is_model_wrapper
-from torch import nn
+from torch import Tensor, nn
 
-from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
+from sparse_mm.checkpoints import (
+    first_few,
+    mismatches,
+    part_of,
+    read_checkpoint,
+    weights_of,
+)
 from sparse_mm.engine.inspection import backbone_name
 from sparse_mm.errors import BadInputError
 
@@ -42,18 +48,37 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
     except BadInputError as error:
         return [str(error)]
     bare: Any = model.module if is_model_wrapper(model) else model
-    own = bare.state_dict()
-    wrong = mismatches(weights, own)
+    wrong = mismatches(weights, bare.state_dict())
     if not whole:
         prefix = backbone_name(bare)
         wrong = [name for name in wrong if name.startswith(prefix)]
+    return _of_another_model(path, weights, bare, wrong, whole)
+
+
+def check_part(path: str, part: nn.Module) -> list[str]:
+    """Checks that a model's checkpoint holds all weights of a part, such as its backbone.
+
+    Args:
+        path: The checkpoint, of a whole model or of the part alone.
+        part: The part, built.
+    """
+    try:
+        weights = part_of(weights_of(read_checkpoint(path), path), part.state_dict())
+    except BadInputError as error:
+        return [str(error) if repr(path) in str(error) else f'{path!r}: {error}.']
+    return _of_another_model(path, weights, part, mismatches(weights, part.state_dict()), True)
+
+
+def _of_another_model(
+    path: str, weights: dict[str, Tensor], model: nn.Module, wrong: list[str], whole: bool
+) -> list[str]:
     if wrong:
         return [
             f'The checkpoint {path!r} is of another model, its shapes differ: {first_few(wrong)}.'
         ]
     # By the names of state_dict: a DeployedBackbone's weights have those of its backbone there.
-    state = bare.state_dict(keep_vars=True)
-    needed = [name for name, value in state.items() if isinstance(value, nn.Parameter)]
+    own = model.state_dict(keep_vars=True)
+    needed = [name for name, value in own.items() if isinstance(value, nn.Parameter)]
     missing = [name for name in needed if name not in weights]
     if len(missing) == len(needed) or (whole and missing):
         return [

@@ -9,6 +9,8 @@ from mmengine.config import Config
 
 from sparse_mm.checkpoints import first_few
 from sparse_mm.engine.checks.annotation_files import check_info_file, check_label_maps, is_cut_json
+from sparse_mm.engine.checks.class_folders import check_class_folders
+from sparse_mm.engine.checks.evaluators import check_evaluator
 from sparse_mm.engine.hosts import (
     DatasetFacts,
     create_infos_command,
@@ -16,7 +18,7 @@ from sparse_mm.engine.hosts import (
     is_remote,
     name_of,
 )
-from sparse_mm.engine.inspection import leaf_datasets, metric_configs
+from sparse_mm.engine.inspection import leaf_datasets
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
@@ -34,7 +36,8 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
     facts_of: dict[str, DatasetFacts] = {}
     for split, dataset in _datasets(cfg, splits):
         facts, name, root = dataset_facts(dataset['type']), name_of(dataset['type']), _root(dataset)
-        if facts.draws_itself or is_remote(dataset):
+        makes_it = facts.draws_itself and dataset.get('download') is not False
+        if makes_it or is_remote(dataset):
             continue
         facts_of[name] = facts
         for path in _paths(dataset, facts):
@@ -46,28 +49,11 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
     for (name, root), by_split in absent.items():
         problems.append(_say_absent(name, root, by_split, facts_of[name]))
     if not absent:  # else the evaluators' files lie in the same folder
-        problems += [problem for split in splits for problem in _check_evaluator(cfg, split)]
-    return problems
-
-
-def _check_evaluator(cfg: Config, split: str) -> list[str]:
-    """Checks that the annotations an evaluator reads by itself are there."""
-    evaluator = cfg.get(f'{split}_evaluator')
-    if split == 'train' or not isinstance(evaluator, dict | list):
-        return []
-    problems = []
-    for metric in metric_configs(evaluator):
-        path = metric.get('ann_file')
-        makes_it = any(dataset_facts(d['type']).draws_itself for _, d in _datasets(cfg, (split,)))
-        if not isinstance(path, str) or '://' in path or is_remote(metric) or makes_it:
-            continue
-        if not os.path.exists(path):
-            problems.append(
-                f'{name_of(metric["type"])} ({split}_evaluator) reads {path!r}, which is not there '
-                f'(looked for from {os.getcwd()!r}); set {split}_evaluator.ann_file to the '
-                f'annotations of the {split} set.'
-            )
-    return problems
+        for split in splits:
+            problems += check_evaluator(cfg, split) if split != 'train' else []
+    head = (cfg.get('model') or {}).get('head')
+    num_classes = head.get('num_classes') if isinstance(head, dict) else None
+    return problems + check_class_folders(_datasets(cfg, splits), num_classes)
 
 
 def _datasets(cfg: Config, splits: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -83,7 +69,11 @@ def _root(dataset: dict[str, Any]) -> str:
 
 def _paths(dataset: dict[str, Any], facts: DatasetFacts) -> list[Path]:
     """The files and folders that a data set reads."""
-    needed = [dataset.get('ann_file') or '', *_prefixes(dataset.get('data_prefix'))]
+    needed = [dataset.get('ann_file') or '']
+    if any(is_remote(step) for step in dataset.get('pipeline') or ()):
+        # The annotations are local, the pictures are not.
+        return [Path(_root(dataset), needed[0])] if needed[0] else []
+    needed += _prefixes(dataset.get('data_prefix'))
     if facts.split_folder and not any(needed):
         needed = [dataset.get('split') or '']
     root = _root(dataset)

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sparse_mm.engine.checks.cameras import check_cameras
-from sparse_mm.engine.hosts import is_remote
+from sparse_mm.engine.hosts import create_infos_command, is_remote
 
 
 def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
@@ -23,11 +24,12 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
         ]
     if not hasattr(dataset, 'get_data_info'):
         return []
-    inner = getattr(dataset, 'dataset', dataset)
+    inner = _inner(dataset)
     transforms = getattr(getattr(inner, 'pipeline', None), 'transforms', ())
     if any(is_remote(reader) for reader in (inner, *transforms)):
         return []
     problems = check_cameras(inner, split)  # once, if repeated
+    problems += _check_boxes(inner, split)
     step = max(1, len(dataset) // num_images)
     paths = [p for i in range(0, len(dataset), step) for p in _paths(dataset.get_data_info(i))]
     missing = [path for path in paths if not os.path.exists(path)]
@@ -37,6 +39,60 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
             f'missing, the first is {missing[0]!r}; copy or unpack the data set again.'
         )
     return problems
+
+
+def check_labels(train: Any, val: Any) -> list[str]:
+    """Checks that the same category has the same label in both sets (mmdet's COCO data sets).
+
+    The host numbers the categories that a file has; one that lists fewer shifts the others.
+
+    Args:
+        train: The training set, loaded.
+        val: The validation set, loaded.
+    """
+    first, second = (getattr(_inner(dataset), 'cat2label', None) for dataset in (train, val))
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return []
+    shifted = [key for key, label in second.items() if first.get(key, label) != label]
+    if not shifted:
+        return []
+    return [
+        f'The train set has {len(first)} of the classes in its annotation file and the val set '
+        f'{len(second)}, so that category {shifted[0]} is label {first[shifted[0]]} in one and '
+        f'{second[shifted[0]]} in the other; list all categories, in one order, in both files.'
+    ]
+
+
+def _inner(dataset: Any) -> Any:
+    """The data set inside a wrapper that repeats it."""
+    return getattr(dataset, 'dataset', dataset)
+
+
+def _check_boxes(dataset: Any, split: str) -> list[str]:
+    """Checks that some sample of a 3D training set has boxes; it is drawn from those alone."""
+    learns = hasattr(dataset, 'load_type') and not getattr(dataset, 'test_mode', True)
+    if not learns or not getattr(dataset, 'filter_empty_gt', False):
+        return []
+    if any(_num_boxes(dataset.get_data_info(i)) for i in range(len(dataset))):
+        return []
+    if dataset.load_type == 'mv_image_based':
+        root = Path(getattr(dataset, 'data_root', None) or '')
+        return [
+            f'The {split} set has no boxes of single cameras (cam_instances in its info file), '
+            'which this detector learns from; make the info file anew by: '
+            f'{create_infos_command(root)}'
+        ]
+    return [
+        f'The {split} set has no boxes of its classes; check that its info file and its '
+        'metainfo.classes belong together.'
+    ]
+
+
+def _num_boxes(info: dict) -> int:
+    annotations = info.get('ann_info')
+    if isinstance(annotations, dict) and 'gt_labels_3d' in annotations:
+        return len(annotations['gt_labels_3d'])
+    return len(info.get('instances') or ())
 
 
 def _paths(info: dict) -> Iterator[str]:

@@ -5,7 +5,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.checks.report import report
-from sparse_mm.engine.checks.samples import check_samples
+from sparse_mm.engine.checks.samples import check_labels, check_samples
 
 
 @HOOKS.register_module()
@@ -30,11 +30,14 @@ class CheckDataHook(Hook):
         loaders = dict(train=runner.train_dataloader)
         if runner.val_loop is not None:
             loaders['val'] = runner.val_dataloader
-        report(
+        problems = [
             problem
             for split, loader in loaders.items()
             for problem in check_samples(loader.dataset, split, self.num_images)
-        )
+        ]
+        if 'val' in loaders:
+            problems += check_labels(loaders['train'].dataset, loaders['val'].dataset)
+        report(problems)
 
     def before_test(self, runner: Runner) -> None:
         """Checks the test set.

@@ -19,6 +19,7 @@ from sparse_mm.engine.hosts.datasets import (
 from sparse_mm.engine.hosts.devices import AMP_OPTIM_WRAPPER, AMP_SETTINGS, uses_amp, uses_sync_bn
 from sparse_mm.engine.hosts.metrics import (
     IMAGE_ID_METRICS,
+    MASK_METRICS,
     NUSCENES_METRICS,
     WRITERS,
     may_give,
@@ -39,6 +40,7 @@ __all__ = [
     'DEFAULT_ARCH',
     'IMAGE_ID_METRICS',
     'INFO_KEYS',
+    'MASK_METRICS',
     'MMPRETRAIN_ONLY',
     'NUSCENES_METRICS',
     'OLD_INFO_KEYS',

@@ -16,6 +16,8 @@ PRECISE_METRICS = {
 NUSCENES_METRICS = 'NuScenesMetric', 'MonoNuScenesMetric', 'FullPrecisionNuScenesMetric'
 # By which images are found again in annotation files of COCO's form.
 IMAGE_ID_METRICS = 'CocoMetric', 'CocoPanopticMetric', 'LVISMetric'
+# Which judge masks alone, of mmdet's.
+MASK_METRICS = 'CocoPanopticMetric', 'CityScapesMetric'
 # Which look up every sample of the set, predicted or not.
 WHOLE_SET_METRICS = (*NUSCENES_METRICS, 'KittiMetric', 'WaymoMetric', 'LyftMetric')
 # Which write predictions into a file, and score nothing.

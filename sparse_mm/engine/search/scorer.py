@@ -21,10 +21,18 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.hosts import host_of, may_give, needs_whole_set, precise_metric
+from sparse_mm.engine.hosts import (
+    WRITERS,
+    host_of,
+    is_kind,
+    may_give,
+    names_given,
+    needs_whole_set,
+    precise_metric,
+)
 from sparse_mm.engine.inspection import find_backbone, metric_configs
 from sparse_mm.engine.search.identity import identity_of
-from sparse_mm.errors import BadInputError
+from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.search.space import Candidate
 
 
@@ -60,7 +68,9 @@ class CandidateScorer:
         self.backbone = find_backbone(self.model)
         self.loader: DataLoader = runner.val_loop.dataloader
         self.loaders: dict[int, DataLoader] = {}
-        self.evaluator = Evaluator([_full_precision(c) for c in metric_configs(cfg.val_evaluator)])
+        # What writes predictions into a file would write those of every candidate.
+        metrics = [c for c in metric_configs(cfg.val_evaluator) if not is_kind(c['type'], *WRITERS)]
+        self.evaluator = Evaluator([_full_precision(metric) for metric in metrics])
         self.evaluator.dataset_meta = getattr(self.loader.dataset, 'metainfo', None)
 
     def check(self, num_images: int | None) -> None:
@@ -77,11 +87,13 @@ class CandidateScorer:
                     f'{type(metric).__name__} needs the whole validation set: set num_images and '
                     'final_images of the search to None.'
                 )
-            if whole and not may_give(metric, self.metric, self.evaluator.dataset_meta or {}):
+            meta = self.evaluator.dataset_meta or {}
+            if whole and not may_give(metric, self.metric, meta):
                 raise BadInputError(
                     f'The search asks for the metric {self.metric!r}; {type(metric).__name__} '
                     f'gives others, which begin with {metric.prefix + "/"!r}, such as '
-                    f'{host_of(self.cfg).metric!r}.'
+                    f'{host_of(self.cfg).metric!r}'
+                    f'{nearest(self.metric, names_given(metric, meta)) or "."}'
                 )
             if whole:
                 return

@@ -12,6 +12,7 @@ from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.inspection import (
     backbone_shape,
     find_backbone,
+    sliding_window,
     usual_image_size,
     val_images_have_size,
 )
@@ -161,7 +162,12 @@ class SparsitySearch:
         dataset = None if cfg.get('val_dataloader') is None else self.runner.val_loop
         dataset = None if dataset is None else dataset.dataloader.dataset
         size = usual_image_size(cfg, 'val', dataset)
-        if not val_images_have_size(cfg, size):
+        if sliding_window(cfg) is not None:
+            self.runner.logger.info(
+                f'Costs are those of one window of {size[0]}x{size[1]}, which a test slides over '
+                'the images; image_size=(H, W) of the search sets another size.'
+            )
+        elif not val_images_have_size(cfg, size):
             self.runner.logger.info(
                 f'Costs are those of images of {size[0]}x{size[1]}, which most validation images '
                 'become; image_size=(H, W) of the search sets another size.'

@@ -68,6 +68,17 @@ class TestNuScenesInfos:
             assert 'update_infos_to_v2.py --dataset nuscenes' in message
             assert f'create_data.py nuscenes --root-path {tmp_path}' in message
 
+    @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_a_key_of_the_users_own_may_come_first(self, tmp_path, protocol):
+        own = dict(made_by='me', sizes=list(range(1000)))
+        new = dict(own, data_list=[], metainfo={})
+        assert check_info_file(self.write(tmp_path, new, protocol=protocol), tmp_path) == []
+        old = dict(own, infos=[], metadata={})
+        (message,) = check_info_file(self.write(tmp_path, old, protocol=protocol), tmp_path)
+        assert 'made by mmdet3d before 1.0' in message
+        (message,) = check_info_file(self.write(tmp_path, own, protocol=protocol), tmp_path)
+        assert 'none of mmdet3d' in message
+
     def test_what_is_none(self, tmp_path):
         path = self.write(tmp_path, dict(metainfo={}, data_list=[1] * 100))
         whole = path.read_bytes()

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint
-from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file
+from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_part
 from sparse_mm.errors import BadInputError
 
 
@@ -79,3 +79,20 @@ def test_a_file_is_looked_at_before_any_model_is_built(tmp_path):
     assert 'does not exist' in problem
     (tmp_path / 'text.pth').write_text('no checkpoint')
     assert 'not a PyTorch checkpoint' in check_checkpoint_file(str(tmp_path / 'text.pth'))[0]
+
+
+def test_a_part_is_found_in_the_checkpoint_of_a_model(tmp_path):
+    whole = nn.ModuleDict(dict(detector=build(3, 'img_backbone')))
+    path = save(tmp_path, whole)
+    assert check_part(path, nn.Linear(4, 4)) == []
+    assert check_part(save(tmp_path, nn.Linear(4, 4)), nn.Linear(4, 4)) == []
+
+
+def test_a_part_that_is_not_there_or_twice(tmp_path):
+    path = save(tmp_path, build(4))
+    (problem,) = check_part(path, nn.ModuleDict(dict(neck=nn.Linear(4, 4))))
+    assert 'is of another model: it lacks neck.weight, neck.bias' in problem
+    (problem,) = check_part(path, nn.Linear(4, 4))
+    assert re.search(r"model\.pth': .*stand there twice, as 'backbone\.…' and 'head\.…'", problem)
+    (problem,) = check_part(save(tmp_path, build(3).backbone), nn.Linear(6, 4))
+    assert 'its shapes differ: weight (4, 4) instead of (4, 6)' in problem

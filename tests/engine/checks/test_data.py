@@ -105,8 +105,20 @@ def test_files_in_other_stores_are_left_to_the_host(tmp_path):
     assert len(check_data(config(leaf('', ann_file='a.json', backend_args=None)), ('train',))) == 1
 
 
+def test_pictures_in_another_store_beside_local_annotations(tmp_path):
+    (tmp_path / 'a.json').write_text('[]')
+    pipeline = [dict(type='LoadImageFromFile', backend_args=dict(backend='far'))]
+    dataset = leaf(tmp_path, ann_file='a.json', data_prefix=dict(img='far'), pipeline=pipeline)
+    assert check_data(config(dataset), ('train',)) == []
+    (problem,) = check_data(config(dict(dataset, ann_file='b.json')), ('train',))
+    assert 'b.json' in problem
+    assert '/far' not in problem
+
+
 def test_what_fetches_itself_is_not_missing():
-    assert check_data(config(dict(type='CIFAR10', data_root='nowhere')), ('train',)) == []
+    dataset = dict(type='CIFAR10', data_root='nowhere')
+    assert check_data(config(dataset), ('train',)) == []
+    assert len(check_data(config(dict(dataset, download=False)), ('train',))) == 1
 
 
 def test_an_evaluators_own_annotations_are_checked(tmp_path):

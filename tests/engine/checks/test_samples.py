@@ -1,9 +1,11 @@
 """What a loaded data set lists must be there."""
 
+import re
+
 import pytest
 import torch
 
-from sparse_mm.engine.checks import check_samples
+from sparse_mm.engine.checks import check_labels, check_samples
 from sparse_mm.engine.hooks import CheckDataHook
 from sparse_mm.errors import BadInputError
 
@@ -47,3 +49,43 @@ def test_the_hook_tells_of_both_sets_at_once():
         CheckDataHook().before_train(Runner)
     assert 'The train set is incomplete' in str(error.value)
     assert 'The val set has no image' in str(error.value)
+
+
+class Frames(Pictures):
+    """A 3D training set, of the cameras by themselves or together."""
+
+    test_mode, filter_empty_gt, data_root = False, True, 'data/nuscenes'
+
+    def __init__(self, load_type, *counts):
+        super().__init__([])
+        self.load_type, self.counts = load_type, counts
+
+    def __len__(self):
+        return len(self.counts)
+
+    def get_data_info(self, index):
+        return dict(instances=[{}] * 3, ann_info=dict(gt_labels_3d=[0] * self.counts[index]))
+
+
+@pytest.mark.parametrize(
+    ('load_type', 'said'),
+    [('mv_image_based', 'cam_instances.*create_data.py'), ('frame_based', 'metainfo.classes')],
+)
+def test_a_3d_set_without_any_box_to_learn_from(load_type, said):
+    (problem,) = check_samples(Frames(load_type, 0, 0, 0), 'train', 10)
+    assert re.search(said, problem)
+    assert check_samples(Frames(load_type, 0, 0, 2), 'train', 10) == []
+    empty = Frames(load_type, 0)
+    empty.test_mode = True
+    assert check_samples(empty, 'val', 10) == []
+
+
+def test_categories_that_a_file_does_not_list_shift_the_others():
+    class Coco:
+        def __init__(self, *ids):
+            self.cat2label = {key: label for label, key in enumerate(ids)}
+
+    (problem,) = check_labels(Coco(1, 2, 7), Coco(1, 7))
+    assert 'category 7 is label 2 in one and 1 in the other' in problem
+    assert check_labels(Coco(1, 2, 7), Coco(1, 2)) == []
+    assert check_labels(Coco(1, 2, 7), Pictures([])) == []

@@ -7,7 +7,7 @@ import torch
 pytest.importorskip('mmdet3d', reason='needs mmdet3d')
 from mmdet3d.structures import LiDARInstance3DBoxes
 
-from projects.bevdet.bevdet.visualization import draw_boxes, draw_plan
+from projects.bevdet.bevdet.visualization import class_colours, draw_boxes, draw_plan
 
 # Looks along y, the LiDAR frame's ahead: 100 x 60 pixels.
 LIDAR2IMG = np.array(
@@ -45,3 +45,16 @@ def test_the_plan_has_ahead_at_the_top_and_marks_the_front():
     per_row = np.bincount(rows, minlength=side)
     front, back = 100 - 14 * 5, 100 - 10 * 5
     assert per_row[front - 1 : front + 2].sum() > per_row[back - 1 : back + 2].sum()
+
+
+def test_classes_of_ones_own_have_colours():
+    usual = dict(classes=('car', 'bus'), palette=[(255, 0, 0), (0, 255, 0)])
+    assert class_colours(usual, usual) == [(255, 0, 0), (0, 255, 0)]
+    # A data set that names its classes keeps its kind's palette, which has other lengths.
+    names = 'robot', 'car', 'cart'
+    found = class_colours(dict(usual, classes=names), usual)
+    assert found[1] == (255, 0, 0)
+    assert len(set(found)) == 3
+    assert len(set(class_colours(dict(classes=names), {}))) == 3
+    own = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert class_colours(dict(classes=names, palette=own), usual) == [tuple(c) for c in own]

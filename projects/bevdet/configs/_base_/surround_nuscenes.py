@@ -66,7 +66,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='NuScenesMetric',
+    type='FullPrecisionNuScenesMetric',  # gives 0 for a model that finds nothing yet
     data_root=data_root,
     ann_file=f'{data_root}/nuscenes_infos_val.pkl',
     metric='bbox',

@@ -17,6 +17,9 @@ from mmdet3d.evaluation import NuScenesMetric
 from mmdet3d.structures import CameraInstance3DBoxes
 from nuscenes.utils.geometry_utils import BoxVisibility, points_in_box
 
+from sparse_mm.engine.hosts import names_given
+from sparse_mm.evaluation.nuscenes_metric import FullPrecisionNuScenesMetric
+
 
 def test_scene_names_are_the_devkits(nusc, root):
     from nuscenes.utils import splits
@@ -127,6 +130,33 @@ def test_the_official_evaluation_finds_the_truth_right(root, tmp_path):
     assert scores[f'{prefix}/NDS'] > 0.9
     for error in ('mATE', 'mASE', 'mAOE', 'mAVE'):
         assert scores[f'{prefix}/{error}'] < 0.01
+
+
+def evaluate(metric_class, root, found, predictions):
+    metric = metric_class(data_root=str(root), ann_file=f'{root}/nuscenes_infos_val.pkl')
+    metric.dataset_meta = found.metainfo
+    metric.process({}, predictions)
+    return metric.evaluate(len(found))
+
+
+def test_the_searchs_metric_is_the_official_one_for_whatever_a_model_finds(root, tmp_path):
+    found = dataset(root, 'val', test_mode=True)
+    right, wrong, nothing = (list(perfect_predictions(found)) for _ in range(3))
+    for sample in wrong:  # where the car itself is, no other stands
+        sample['pred_instances_3d']['bboxes_3d'].tensor[:, :2] = 0
+    for sample in nothing:
+        boxes = sample['pred_instances_3d']
+        sample['pred_instances_3d'] = {name: values[:0] for name, values in boxes.items()}
+    # Without any box the devkit would fail; those that meet none are worth as little.
+    for theirs, ours in ((right, right), (wrong, nothing)):
+        expected = evaluate(NuScenesMetric, root, found, theirs)
+        values = evaluate(FullPrecisionNuScenesMetric, root, found, ours)
+        assert values.keys() == expected.keys()
+        for name, value in expected.items():
+            assert values[name] == pytest.approx(value, abs=5.1e-5, nan_ok=True), name
+    assert values['NuScenes metric/pred_instances_3d_NuScenes/NDS'] == 0
+    metric = FullPrecisionNuScenesMetric(str(root), ann_file='')
+    assert set(values) == set(names_given(metric, found.metainfo))
 
 
 def test_tables_are_whole(root, nusc):

@@ -1,0 +1,166 @@
+"""A picture as a config's own test shows it to the model, and where on it the model's pixels lie.
+
+For tools that take a picture. The way back is found by sending a picture of known colours the same
+way, so that it holds for any transforms that resize, crop, pad and flip.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.fileio import get as read_bytes
+from torch import Tensor
+
+from sparse_mm.engine.hosts import loads_annotations
+from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
+from sparse_mm.errors import BadInputError
+
+MARK = 200  # in the last channel, where the picture itself is and no padding
+BORDER = 2  # pixels beside padding, whose colours are mixed with it
+LARGEST_MISS = 0.02  # of the picture's side, on average, where the way back is none
+
+
+@dataclass(frozen=True)
+class SeenPicture:
+    """A picture and what a model sees of it.
+
+    Attributes:
+        original: ``(H, W, 3)`` uint8, RGB.
+        inputs: What the model gets, ``(1, C, h, w)``.
+        to_original: ``(2, 3)``: what takes ``(x, y, 1)`` on the inputs to the original, in pixels.
+    """
+
+    original: np.ndarray
+    inputs: Tensor
+    to_original: np.ndarray
+
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """Where points are on the original.
+
+        Args:
+            points: ``(..., 2)``, x and y as shares of the inputs' width and height.
+
+        Returns:
+            ``(..., 2)`` in pixels.
+        """
+        pixels = points * self.inputs.shape[:-3:-1]
+        return pixels @ self.to_original[:, :2].T + self.to_original[:, 2]
+
+
+def read_picture(path: str) -> np.ndarray:
+    """Reads a picture, ``(H, W, 3)`` RGB, from wherever MMEngine's file backends find it.
+
+    Raises:
+        BadInputError: It is none.
+    """
+    try:
+        picture = mmcv.imfrombytes(read_bytes(path), channel_order='rgb')
+    except (OSError, ValueError, cv2.error):
+        picture = None
+    if picture is None:
+        raise BadInputError(f'{path!r} does not exist or is not an image.')
+    return picture
+
+
+def squeezed(path: str, cfg: Config, shape: tuple[int, int]) -> SeenPicture:
+    """Shows the model a picture in a size (H, W), whatever its own, normalised as in the config."""
+    original = read_picture(path)
+    image = cv2.resize(original, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    settings = preprocessor_config(cfg)
+    x = torch.from_numpy(image).permute(2, 0, 1).float()
+    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
+        x = x.flip(0)
+    mean = torch.tensor(settings.get('mean') or [0.0] * 3).view(3, 1, 1)
+    std = torch.tensor(settings.get('std') or [1.0] * 3).view(3, 1, 1)
+    scale = original.shape[1] / shape[1], original.shape[0] / shape[0]
+    to_original = np.array([[scale[0], 0.0, 0.0], [0.0, scale[1], 0.0]])
+    return SeenPicture(original, ((x - mean) / std).unsqueeze(0), to_original)
+
+
+def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPicture:
+    """Shows the model a picture as the config's test does: loaded, resized, cropped, padded.
+
+    Args:
+        path: The picture.
+        cfg: The config, with a test pipeline.
+        preprocessor: The model's data preprocessor.
+
+    Raises:
+        BadInputError: It is no picture, or the pipeline needs more than a picture, or moves its
+            pixels in other ways.
+    """
+    original = read_picture(path)
+    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
+    steps = [step for step in dataset.pipeline if not loads_annotations(step['type'])]
+    # mmdet3d looks for a single camera's picture under its name.
+    camera = dict(img_path=path, cam2img=np.eye(4).tolist(), lidar2cam=np.eye(4).tolist())
+    data: dict[str, Any] = dict(img_path=path, img_id=0, sample_idx=0, images=dict(CAM=camera))
+    try:
+        transforms = Compose(steps).transforms
+        packed = _run(transforms, deepcopy(data))
+        known = _run(transforms, deepcopy(data), known_colours=True)
+    except (AssertionError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise BadInputError(
+            f'The test pipeline cannot be run on a picture alone ({type(error).__name__}: {error}'
+            '); squeeze the picture by --shape H W instead.'
+        ) from error
+    inputs = _images(preprocessor(pseudo_collate([packed]), False)['inputs'])
+    colours = _images(known['inputs']).float().numpy()
+    to_original = _way_back(colours, (original.shape[0], original.shape[1]))
+    if to_original is None:
+        raise BadInputError(
+            'The test pipeline moves pixels or changes colours in ways that cannot be drawn on the '
+            'picture; squeeze the picture by --shape H W instead.'
+        )
+    return SeenPicture(original, inputs, to_original)
+
+
+def _run(transforms: Any, data: dict[str, Any], known_colours: bool = False) -> dict[str, Any]:
+    """Runs a pipeline; on known colours instead of the picture where those are asked for."""
+    for transform in transforms:
+        data = transform(data)
+        if known_colours and isinstance(data.get('img'), np.ndarray):
+            data['img'] = _colours(*data['img'].shape[:2])
+            known_colours = False
+    return data
+
+
+def _images(inputs: Any) -> Tensor:
+    """The images among a model's inputs, which mmdet3d names."""
+    found = inputs if isinstance(inputs, Tensor) else inputs.get('imgs', inputs.get('img'))
+    if not isinstance(found, Tensor):
+        raise BadInputError('The test pipeline of the config gives no image.')
+    return found
+
+
+def _colours(height: int, width: int) -> np.ndarray:
+    """A picture whose first channel grows with x, the second with y: ``(H, W, 3)`` uint8."""
+    x = np.linspace(0, 255, width)[None].repeat(height, 0)
+    y = np.linspace(0, 255, height)[:, None].repeat(width, 1)
+    return np.round(np.stack([x, y, np.full_like(x, MARK)], -1)).astype(np.uint8)
+
+
+def _way_back(colours: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
+    """Fits where the pixels of ``(3, h, w)`` lay on a picture of ``(H, W)``; None for no fit."""
+    mask = np.abs(colours[2] - MARK) <= 2
+    if mask.mean() < 0.01:  # the order of channels was changed on the way
+        colours = colours[::-1]
+        mask = np.abs(colours[2] - MARK) <= 2
+    kernel = np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)
+    rows, columns = cv2.erode(mask.astype(np.uint8), kernel).nonzero()
+    if len(rows) < 3:
+        return None
+    # A pixel's middle lies half a pixel from its corner, here and there.
+    known = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], -1)  # (P, 3)
+    sides = np.array(shape[::-1])
+    lay = colours[:2, rows, columns].T / 255 * (sides - 1) + 0.5  # (P, 2)
+    fitted = np.linalg.lstsq(known, lay, rcond=None)[0]  # (3, 2)
+    if (np.abs(known @ fitted - lay).mean(0) > LARGEST_MISS * sides).any():
+        return None
+    return np.asarray(fitted.T)

@@ -1,0 +1,85 @@
+"""What a test pipeline shows of a picture, and the way back to it."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from sparse_mm.engine.pictures import read_picture, squeezed, through_test_pipeline
+from sparse_mm.errors import BadInputError
+
+pytest.importorskip('mmpretrain')
+pytest.importorskip('mmdet')
+HEIGHT, WIDTH = 60, 300
+CORNERS = np.array([[0.0, 0.0], [1.0, 1.0]])
+LOAD = dict(type='LoadImageFromFile')
+PILLOW = dict(type='ResizeEdge', scale=30, edge='short', backend='pillow', interpolation='bicubic')
+CROP = [PILLOW, dict(type='CenterCrop', crop_size=30), dict(type='PackInputs')]
+PAD = [
+    dict(type='Resize', scale=(150, 100), keep_ratio=True),
+    dict(type='Pad', size=(160, 50), pad_val=dict(img=(114, 114, 114))),
+    dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+FLIP = [dict(type='RandomFlip', prob=1.0, direction='horizontal'), dict(type='PackInputs')]
+MAPPED = {  # where the corners of what the model sees are on the picture, (x, y)
+    'mmpretrain, the middle': (CROP, (30, 30), [[120, 0], [180, 60]]),
+    'mmdet, padded': (PAD, (50, 160), [[0, 0], [320, 100]]),
+    'mmpretrain, mirrored': (FLIP, (60, 300), [[300, 0], [0, 60]]),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 255, (6, 30, 3), np.uint8), (WIDTH, HEIGHT))
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    return str(tmp_path / 'a.png')
+
+
+def config(*pipeline, **settings):
+    return Config(
+        dict(test_dataloader=dict(dataset=dict(type='X', pipeline=list(pipeline))), **settings)
+    )
+
+
+def preprocessor(data, training):
+    return dict(inputs=torch.stack([image.float() for image in data['inputs']]))
+
+
+@pytest.mark.parametrize('name', MAPPED)
+def test_the_way_back(name, path):
+    steps, shape, expected = MAPPED[name]
+    init_default_scope(name.partition(',')[0])
+    seen = through_test_pipeline(path, config(LOAD, *steps), preprocessor)
+    assert seen.original.shape == (HEIGHT, WIDTH, 3)
+    assert seen.inputs.shape == (1, 3, *shape)
+    assert seen.places(CORNERS) == pytest.approx(np.array(expected), abs=1.5)
+    # The colour at a place is that of the original there.
+    for point in np.random.default_rng(0).uniform(0.2, 0.4, (20, 2)):
+        x, y = seen.places(point)
+        column, row = (point * shape[::-1]).astype(int)
+        if 2 < x < WIDTH - 2 and 2 < y < HEIGHT - 2:
+            found = seen.inputs[0, :, row, column].flip(0).numpy()
+            assert found == pytest.approx(seen.original[int(y), int(x)].astype(float), abs=30)
+
+
+def test_squeezed(path):
+    seen = squeezed(path, config(data_preprocessor=dict(mean=[1.0] * 3)), (30, 30))
+    assert seen.inputs.shape == (1, 3, 30, 30)
+    assert seen.places(CORNERS).tolist() == [[0, 0], [WIDTH, HEIGHT]]
+
+
+def test_refusals(path, tmp_path):
+    init_default_scope('mmpretrain')
+    with pytest.raises(BadInputError, match=r"no\.png' does not exist or is not an image"):
+        read_picture(str(tmp_path / 'no.png'))
+    (tmp_path / 'text.png').write_text('text')
+    with pytest.raises(BadInputError, match='is not an image'):
+        read_picture(str(tmp_path / 'text.png'))
+    with pytest.raises(BadInputError, match=r'cannot be run on a picture alone.*--shape H W'):
+        through_test_pipeline(path, config(*CROP), preprocessor)
+    turned = config(LOAD, dict(type='Normalize', mean=[0.0] * 3, std=[1e3] * 3), *FLIP)
+    with pytest.raises(BadInputError, match='in ways that cannot be drawn'):
+        through_test_pipeline(path, turned, preprocessor)
