@@ -79,17 +79,18 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 def augment_test(cfg: Config) -> None:
     """Wraps the model for test-time augmentation; flips where the config names no other."""
     scope, host = scope_of(cfg), host_of(cfg)
+    # Configs of classes have no scope by default, in which names would be looked up.
+    prefix = '' if cfg.get('default_scope') else f'{scope}.'
     datasets = list(leaf_datasets(cfg.test_dataloader.dataset))
     if 'tta_model' not in cfg:
         if host.tta_model is None:
             raise BadInputError(f'--tta needs tta_model in the config; {scope} has no default.')
-        # With its scope, which configs of classes have not by default.
-        cfg.tta_model = dict(deepcopy(host.tta_model), type=f'{scope}.{host.tta_model["type"]}')
+        cfg.tta_model = dict(deepcopy(host.tta_model), type=f'{prefix}{host.tta_model["type"]}')
     if 'tta_pipeline' not in cfg:
         if host.tta_keys is None:
             raise BadInputError(f'--tta needs tta_pipeline in the config; {scope} has no default.')
         for dataset in datasets:
-            dataset.pipeline = flipped(dataset.pipeline, scope, host.tta_keys)
+            dataset.pipeline = flipped(dataset.pipeline, f'{prefix}RandomFlip', host.tta_keys)
     else:
         for dataset in datasets:
             dataset.pipeline = deepcopy(cfg.tta_pipeline)
@@ -98,18 +99,17 @@ def augment_test(cfg: Config) -> None:
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
-def flipped(pipeline: list, scope: str, keys: tuple[str, ...]) -> list:
+def flipped(pipeline: list, flip: str, keys: tuple[str, ...]) -> list:
     """A test pipeline that gives each image as it is and mirrored.
 
     Args:
         pipeline: The plain one.
-        scope: Of the package.
+        flip: The transform that mirrors.
         keys: What its last transform must pack.
     """
     *steps, pack = deepcopy(pipeline)
     if keys:
         pack['meta_keys'] = keys
-    flip = f'{scope}.RandomFlip'
     flips = [dict(type=flip, prob=1.0), dict(type=flip, prob=0.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
