@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
-from mmcv.cnn.bricks.transformer import AdaptivePadding, PatchEmbed
+from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from sparse_mm.models.backbones.sparse_vit import SparseViT
 from sparse_mm.models.executors import Mark, ignore
 from sparse_mm.models.layers.feed_forward import FeedForward
 from sparse_mm.models.layers.patch_merging import PatchMerging
+from sparse_mm.models.layers.sizes import CornerPadding
 from sparse_mm.models.layers.window_attention import WindowMSA, attend
 from sparse_mm.models.layers.windows import KeptWindows, gather_windows
 
@@ -48,7 +49,7 @@ KNOWN: frozenset[type] = frozenset(
             FeedForward,
             PatchMerging,
         ),
-        *(PatchEmbed, AdaptivePadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential),
+        *(PatchEmbed, CornerPadding, DropPath, ModuleList, nn.ModuleDict, nn.Sequential),
         *(nn.Identity, nn.Conv2d, nn.Linear, nn.LayerNorm, nn.Dropout, nn.GELU, nn.ReLU),
     }
 )

@@ -38,7 +38,8 @@ class ShapePictures(BaseDataset):
         radii: tuple[float, float] = (0.12, 0.3),
         **kwargs: Any,
     ) -> None:
-        self.num_images, self.size, self.seed, self.radii = num_images, size, seed, tuple(radii)
+        self.num_images, self.size, self.seed = num_images, size, seed
+        self.radii = (radii[0], radii[1])
         if not SMALLEST / size <= radii[0] <= radii[1] <= 0.5:
             raise BadInputError(
                 f'radii must rise from {SMALLEST / size:.3f} ({SMALLEST} pixels) to 0.5 at most, '

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model import ModuleList, initialize
 from mmengine.model.weight_init import trunc_normal_
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from sparse_mm.models import executors
 from sparse_mm.models.backbones.prunable import PrunableBackbone
 from sparse_mm.models.backbones.sparse_stage import SparseStage
 from sparse_mm.models.backbones.swin_weights import from_any_layout
+from sparse_mm.models.layers.sizes import CornerPadding, ceil_div
 from sparse_mm.models.pretrained import load_pretrained, split_init_cfg
 
 
@@ -38,7 +40,11 @@ class SwinBackbone(PrunableBackbone):
             drop_rate: Dropout of the tokens.
             position_shape: ``(H, W)`` of the position embedding, in tokens; None for none.
         """
-        self.patch_embed = patch_embed
+        self.patch_embed: Any = patch_embed
+        padding: Any = self.patch_embed.adaptive_padding
+        if padding is not None and _pads_whole_patches(padding):
+            # The same zeros; mmcv computes their number in floats, which no compiler simplifies.
+            self.patch_embed.adaptive_padding = CornerPadding(padding.stride)
         self.use_abs_pos_embed = position_shape is not None
         if position_shape is not None:
             self.position_shape = position_shape
@@ -144,9 +150,8 @@ class SwinBackbone(PrunableBackbone):
         export. Without such an embedding nothing happens.
         """
         if self.use_abs_pos_embed:
-            projection: Any = self.patch_embed.projection
-            patch = projection.stride
-            height, width = (-(-side // step) for side, step in zip(image_size, patch, strict=True))
+            patch = self.patch_embed.projection.stride
+            height, width = map(ceil_div, image_size, patch)
             with torch.no_grad():
                 embedding = self.position_embedding((height, width)).clone()
             self.absolute_pos_embed = nn.Parameter(embedding)
@@ -226,6 +231,15 @@ class SwinBackbone(PrunableBackbone):
         for name, parameter in self.named_parameters():
             if name.endswith(('relative_position_bias_table', 'absolute_pos_embed')):
                 trunc_normal_(parameter, std=0.02)
+
+
+def _pads_whole_patches(padding: Any) -> bool:
+    return (
+        type(padding) is AdaptivePadding
+        and padding.padding == 'corner'
+        and padding.kernel_size == padding.stride
+        and padding.dilation == (1, 1)
+    )
 
 
 def resize_positions(

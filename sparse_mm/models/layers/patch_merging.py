@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparse_mm.models.layers.sizes import ceil_div
+
 
 class PatchMerging(nn.Module):
     """Joins each ``stride × stride`` patch of tokens into one.
@@ -50,14 +52,14 @@ class PatchMerging(nn.Module):
         x = self.reduction(x)  # (B, H' * W', out_channels)
         if self.norm is not None and self.norm_after:
             x = self.norm(x)
-        height, width = (-(-side // self.stride) for side in hw_shape)
-        return x, (height, width)
+        return x, (ceil_div(hw_shape[0], self.stride), ceil_div(hw_shape[1], self.stride))
 
     def to_patches(self, x: Tensor) -> Tensor:
         """Joins the tokens of each patch: ``(B, H, W, C)`` -> ``(B, H', W', C * stride²)``."""
         stride = self.stride
         height, width = x.shape[1:3]
+        down, across = ceil_div(height, stride), ceil_div(width, stride)  # H', W'
         if height % stride or width % stride:
-            x = F.pad(x, (0, 0, 0, -width % stride, 0, -height % stride))
-        x = x.unflatten(2, (-1, stride)).unflatten(1, (-1, stride))  # (B, H', s, W', s, C)
+            x = F.pad(x, (0, 0, 0, across * stride - width, 0, down * stride - height))
+        x = x.unflatten(2, (across, stride)).unflatten(1, (down, stride))  # (B, H', s, W', s, C)
         return x.permute(0, 1, 3, 5, 2, 4).flatten(3)

@@ -15,6 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from sparse_mm.models.layers.window_tables import (
+    is_compiled,
+    kept_rows,
+    kept_rows_operator,
+    window_tables,
+    window_tables_operator,
+)
 from sparse_mm.models.ratios import num_kept
 
 # Added to the attention logits between tokens that a cyclic shift brought side by side (Swin, Liu
@@ -79,28 +86,20 @@ def make_window_grid(
     Returns:
         The grid, windows in row-major order.
     """
-    windows_down, windows_across = -(-height // window_size), -(-width // window_size)
-    padded_height, padded_width = windows_down * window_size, windows_across * window_size
-    row = (torch.arange(padded_height, device=device) + shift) % padded_height
-    column = (torch.arange(padded_width, device=device) + shift) % padded_width
-    inside = (row < height)[:, None] & (column < width)[None, :]
-    index = torch.where(inside, row[:, None] * width + column[None, :], height * width)
-    tokens = (
-        index.view(windows_down, window_size, windows_across, window_size)
-        .transpose(1, 2)
-        .reshape(windows_down * windows_across, window_size * window_size)
-    )  # (num_windows, N)
-    needs_padding = padded_height != height or padded_width != width
+    tokens, mask_kind = window_tables(height, width, window_size, shift, device)
+    return _complete(tokens, mask_kind, height, width, window_size, shift)
+
+
+def _complete(
+    tokens: Tensor, mask_kind: Tensor, height: int, width: int, window_size: int, shift: int
+) -> WindowGrid:
+    """Adds what follows from a grid's tables."""
+    needs_padding = height % window_size != 0 or width % window_size != 0
     padding = tokens == height * width if needs_padding else None
     if not shift:
         return WindowGrid(height * width, tokens, padding, None, None)
-
-    # Only the last row and the last column of windows hold tokens from two sides of the map.
-    at_bottom = torch.arange(windows_down, device=device) == windows_down - 1
-    at_right = torch.arange(windows_across, device=device) == windows_across - 1
-    mask_kind = (at_bottom[:, None].long() + 2 * at_right[None, :].long()).flatten()
     # 1 for what came from the other side; integers, since Inductor cannot compare truth values.
-    wrapped = torch.arange(window_size, device=device) // (window_size - shift)
+    wrapped = torch.arange(window_size, device=tokens.device) // (window_size - shift)
     below = wrapped.repeat_interleave(window_size)  # (N,)
     beside = wrapped.repeat(window_size)  # (N,)
     apart_down = below[:, None] != below[None, :]  # (N, N)
@@ -125,9 +124,13 @@ def window_grid(
 ) -> WindowGrid:
     """:func:`make_window_grid`, built once per map size and device and then kept there.
 
-    Where a graph is captured whose size may be a symbol, or by ``torch.jit.trace``, which records
-    what it sees and compares two passes, the tables are computed in the graph.
+    Where a graph is captured, its size may be a symbol. One of ``torch.compile`` calls for the
+    tables by one operator. In one for other programs, and in one of ``torch.jit.trace``, which
+    records what it sees and compares two passes, they are computed.
     """
+    if is_compiled():
+        tokens, mask_kind = window_tables_operator(height, width, window_size, shift, device)
+        return _complete(tokens, mask_kind, height, width, window_size, shift)
     symbolic = isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt)
     if symbolic or torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing():
         return make_window_grid(height, width, window_size, shift, device)
@@ -173,22 +176,14 @@ def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: i
     Returns:
         The kept windows; padding tokens all point to one row behind the last image's last token.
     """
-    device = grid.tokens.device
-    if ranking is None:
-        windows = torch.arange(kept, device=device).expand(batch, kept)
-    else:
-        windows = ranking[:, :kept]  # (B, k)
-    tokens = grid.tokens[windows]  # (B, k, N)
-    first_row = torch.arange(batch, device=device)[:, None, None] * grid.num_tokens
-    rows = tokens + first_row  # (B, k, N)
+    look_up = kept_rows_operator if is_compiled() else kept_rows
+    padded, length = grid.padding is not None, grid.tokens.shape[1]
+    rows, windows = look_up(grid.tokens, ranking, kept, batch, grid.num_tokens, padded)
     padding = None
-    if grid.padding is not None:
-        padding = grid.padding[windows]  # (B, k, N)
-        rows = rows.masked_fill(padding, batch * grid.num_tokens)
-        padding = padding.flatten(0, 1).unsqueeze(-1)  # (B * k, N, 1)
-    mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows].flatten()
-    shape = batch, kept, grid.tokens.shape[1]
-    return KeptWindows(rows.flatten(), padding, mask_kind, grid.masks, shape)
+    if padded:
+        padding = (rows == batch * grid.num_tokens).view(batch * kept, length, 1)
+    mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows]  # (B * k,)
+    return KeptWindows(rows, padding, mask_kind, grid.masks, (batch, kept, length))
 
 
 class StageWindows:

@@ -36,7 +36,7 @@ def test_compiles_into_one_graph(training, backend):
     image = torch.randn(2, 3, 50, 75)
     with torch.set_grad_enabled(training):
         expected = model(image)
-    # One size, whatever sizes other tests of this process have compiled the same code for.
+    # One size here, whatever sizes other tests of this process have compiled the same code for.
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=False)
     with torch.set_grad_enabled(training):
@@ -46,6 +46,20 @@ def test_compiles_into_one_graph(training, backend):
     if training:
         sum(out.square().mean() for out in found).backward()
         assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_compiles_a_graph_of_any_size():
+    """The second size has symbols; Inductor shall not have to simplify tables made of them."""
+    one = dict(embed_dims=16, depths=(2,), num_heads=(2,), strides=(4,), out_indices=(0,))
+    model = randomize(SparseViT(**one, pruning_ratios=[[0.0, 0.5]])).eval()
+    torch._dynamo.reset()
+    compiled = torch.compile(model)
+    with torch.no_grad():
+        for size in ((56, 56), (50, 75), (61, 30)):
+            image = torch.randn(2, 3, *size)
+            for a, b in zip(compiled(image), model(image), strict=True):
+                assert relative_error(a, b) < 1e-5
 
 
 @pytest.mark.parametrize('strict', [False, True])
