@@ -61,6 +61,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--preset', choices=list(PRESETS), help="one of the documentation's tables")
     parser.add_argument('--baseline', metavar='NAME', help='a run (default: the first)')
     parser.add_argument('--train', action='store_true', help='training steps: forward and backward')
+    parser.add_argument(
+        '--whole',
+        action='store_true',
+        help="the configs' whole models: backbone, neck, heads, post-processing",
+    )
     parser.add_argument('--batch', type=int, help="images (default: the preset's, or 1)")
     parser.add_argument(
         '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the runs' own sizes"
@@ -111,11 +116,16 @@ def read_runs(args: argparse.Namespace) -> list[Run]:
     """
     if bool(args.run) == bool(args.preset):
         raise BadInputError('Give the backbones to compare either by --run or by --preset.')
+    if args.whole and (args.preset or args.train or args.compile != 'none'):
+        raise BadInputError(
+            '--whole times the inference of whole models, which --run names by their configs; '
+            'leave --preset, --train and --compile out.'
+        )
     size = tuple(args.shape) if args.shape else None
     if args.preset:
         runs = PRESETS[args.preset].rows(args.train, size)
     else:
-        runs = [read_run(given, size) for given in args.run]
+        runs = [read_run(given, size, args.whole) for given in args.run]
     names = [item.name for item in runs]
     for name in names:
         if names.count(name) > 1:
@@ -197,7 +207,7 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
     conditions = dict(
         describe_device(device),
         **machine(),
-        mode='training step' if setup.train else 'inference',
+        mode='training step' if setup.train else 'inference' + ' of whole models' * args.whole,
         dtype=setup.dtype,
         compile=setup.compile,
         batch=setup.batch,

@@ -130,8 +130,9 @@ def count_gmacs(run: Run, setup: Setup, backbone: nn.Module) -> float:
         setup: How it computes.
         backbone: The run's backbone; it stays as it is.
     """
-    # On the meta device nothing is computed, yet everything runs.
-    plain = Setup('meta', setup.batch, train=setup.train)
+    # On the meta device nothing is computed, yet everything runs; but post-processing looks at
+    # the numbers.
+    plain = Setup(setup.device if run.whole else 'meta', setup.batch, train=setup.train)
     once = Pass(run, plain, deepcopy(backbone))
     passes = COUNTED_DRAWS if run.draws_ratios else 1
     counts = []

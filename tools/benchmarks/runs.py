@@ -18,6 +18,7 @@ from sparse_mm.engine.hosts import scope_of
 from sparse_mm.engine.inspection import backbone_config, usual_image_size
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import WithoutRandomNumbers
+from tools.benchmarks.whole import build_whole, model_config
 
 RANDOM = 'random'
 """As ``pruning_ratios``: drawn anew for every pass, as the adaptation draws them."""
@@ -37,6 +38,7 @@ class Run:
         frames: Of a clip, for models of videos.
         engine: What computes it; see :class:`~sparse_mm.deploy.DeployedBackbone`.
         precision: Of the backbone there.
+        whole: Whether it is a whole model, from backbone to post-processing.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Run:
     frames: int | None = None
     engine: str = 'torch'
     precision: str = 'float32'
+    whole: bool = False
 
     def input_shape(self, batch: int, image_size: tuple[int, int] | None = None) -> tuple[int, ...]:
         """``(batch, 3, H, W)``, for videos ``(batch, 3, frames, H, W)``.
@@ -106,13 +109,14 @@ def on_engines(runs: Sequence[Run], engines: Sequence[str], precisions: Sequence
     ]
 
 
-def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
+def read_run(given: Sequence[str], image_size: tuple[int, int] | None, whole: bool = False) -> Run:
     """Reads one ``--run NAME CONFIG [key=value ...]``.
 
     Args:
         given: Its words. CONFIG is a config file, or the name of a registered backbone, such as
             ``mmdet.SwinTransformer``, whose arguments are then the keys.
         image_size: ``(H, W)``, instead of the config's own.
+        whole: Whether to take the config's whole model, not its backbone alone.
 
     Raises:
         BadInputError: It names no config, an override is not key=value, or no size is known.
@@ -125,6 +129,8 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
     DictAction([], 'options')(argparse.ArgumentParser(), options, list(given[2:]))
     name, source = given[:2]
     if not source.endswith(('.py', '.json', '.yaml', '.yml')):
+        if whole:
+            raise BadInputError(f'--run {name} {source} names no config file, which --whole needs.')
         if image_size is None:
             raise BadInputError(f'--run {name} {source} names no config file; give --shape H W.')
         overridden = Config(dict(type=source))
@@ -133,10 +139,11 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None) -> Run:
     cfg = read_config(source, options.options)
     return Run(
         name,
-        Config(backbone_config(cfg)).to_dict(),
+        model_config(cfg) if whole else Config(backbone_config(cfg)).to_dict(),
         image_size or usual_image_size(cfg, 'test'),
         scope_of(cfg),
         tuple(cfg.get('custom_imports', {}).get('imports', ())),
+        whole=whole,
     )
 
 
@@ -150,6 +157,8 @@ def build(run: Run, initialise: bool = True) -> nn.Module:
     Raises:
         BadInputError: There is no such backbone, or it does not take these arguments.
     """
+    if run.whole:
+        return build_whole(run.settings, run.scope, run.imports)
     settings = {**run.settings, 'init_cfg': None}
     if run.draws_ratios:
         del settings['pruning_ratios']
