@@ -25,7 +25,12 @@ from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.gpu.attention import attention
-from tools.benchmarks.gpu.correctness import backbones, changing_ratios, gradients
+from tools.benchmarks.gpu.correctness import (
+    backbones,
+    changing_ratios,
+    compiled_backbones,
+    gradients,
+)
 from tools.benchmarks.gpu.machine import machine
 from tools.benchmarks.gpu.record import Record
 from tools.benchmarks.gpu.sections import Plan, how_to_start, run_all
@@ -57,6 +62,7 @@ PLANS = [
     Plan('training_steps', training_steps, 8),
     Plan('window_kernel', window_kernel, 8),
     Plan('compiled', compiled, 14),
+    Plan('compiled_correctness', compiled_backbones, 8),
     Plan('learning_curve', learning_curve, 8),
 ]
 

@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def build_whole(settings: dict[str, Any], scope: str, imports: Sequence[str]) ->
     init_default_scope(scope)
     with redirect_stdout(sys.stderr):  # MMEngine logs to stdout, which is for the result
         try:
-            model = MODELS.build(deepcopy(settings))
+            model = MODELS.build(ConfigDict(deepcopy(settings)))  # whose parts are attributes
         except (KeyError, TypeError) as error:
             reason = ' '.join(str(error.args[0]).split())
             raise BadInputError(f'The model cannot be built: {reason}') from error

@@ -1,5 +1,6 @@
 """Whether every backbone computes on the device what it computes on the CPU."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -74,6 +75,30 @@ def _compare(section: Section, case: Case) -> dict[str, Any]:
         row[f'graph {precision}'] = max(errors)
         fine &= max(errors) <= SAME
     return dict(row, ok=bool(fine))
+
+
+def compiled_backbones(section: Section) -> None:
+    """Outputs of compiled backbones against the CPU's, as many as there is time for."""
+    # Compiling takes half a minute each: those first that stand for the others.
+    first = ('SparseViT, 60 %', 'SparseFormer', 'SparseViT, padded maps, 60 %')
+    for case in sorted(cases(section.tiny), key=lambda case: case.name not in first):
+        if section.left() <= 0:
+            section.note(f'No time was left for {case.name}.')
+            continue
+        with _row_of(section, case.name):
+            model, one, two = case.build(), case.inputs(2), case.inputs(2, seed=1)
+            there = deepcopy(model).to(section.device)
+            began = time.perf_counter()
+            run = prepare(there, one.to(section.device), 'compile')
+            errors = []
+            for images in (one, two):
+                with torch.inference_mode():
+                    expected = prepare(model, images)(images)
+                errors.append(distance(run(images.to(section.device)), expected))
+            seconds = time.perf_counter() - began
+            ok = max(errors) <= LIMITS['fp32']
+            section.add(backbone=case.name, fp32=max(errors), seconds=seconds, ok=ok)
+            torch.compiler.reset()  # it would stop compiling after eight models of a kind
 
 
 def _waits(section: Section, model: nn.Module, images: Tensor) -> str:

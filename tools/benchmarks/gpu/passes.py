@@ -194,6 +194,8 @@ def prepare(
         model = deepcopy(model).to(half)
     forward: Callable = model
     if mode == 'compile' and kind == 'cuda':
+        # Where the compiler would go back to eager in silence, the row fails.
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
         forward = torch.compile(model, mode='reduce-overhead', dynamic=False)
 
     def run(given: Tensor) -> Outputs:

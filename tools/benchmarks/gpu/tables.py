@@ -152,6 +152,8 @@ def measure(
             section.add(**row)
         runs.clear()  # graphs keep memory of their own
         gc.collect()
+        if mode == 'compile':
+            torch.compiler.reset()  # it would stop compiling after eight models of a kind
 
 
 def _prepared(
