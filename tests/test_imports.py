@@ -25,7 +25,7 @@ ARROWS = {
     'sparse_mm/cpu': (f'{OWN}.cpu', MODELS, ERRORS),
     'sparse_mm/cuda': (f'{OWN}.cuda', MODELS, ERRORS),
     'sparse_mm/deploy': (
-        *(f'{OWN}.deploy', MODELS, ERRORS),
+        *(f'{OWN}.deploy', f'{OWN}.cuda', MODELS, ERRORS),
         *(f'{OWN}.{name}' for name in ('checkpoints', 'progress')),
     ),
     'sparse_mm/mmcv_ops': (f'{OWN}.mmcv_ops', ERRORS),

@@ -46,8 +46,8 @@ class DeployedBackbone(BaseModule):
     Args:
         backbone: Its config, or the backbone itself: one of ours, or any that takes images and
             returns a tensor, or a tuple or list of them.
-        engine: ``'torch'``, ``'compile'``, ``'onnxruntime'`` or ``'openvino'``. Defaults to
-            'torch'.
+        engine: ``'torch'``, ``'compile'``, ``'graph'``, ``'onnxruntime'`` or ``'openvino'``.
+            Defaults to 'torch'.
         precision: ``'float32'`` or ``'bfloat16'``. Defaults to 'float32'.
         sizes: Sizes of graphs ``[(H, W), …]``, to the smallest of which that holds them images are
             padded; or a number, to a multiple of which they are. Padding is computed as the hosts'

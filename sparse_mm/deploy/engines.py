@@ -2,6 +2,7 @@
 
 from sparse_mm.deploy.compile_engine import CompileEngine
 from sparse_mm.deploy.engine import DTYPES, Engine
+from sparse_mm.deploy.graph_engine import GraphEngine
 from sparse_mm.deploy.onnxruntime_engine import OnnxRuntimeEngine
 from sparse_mm.deploy.openvino_engine import OpenVinoEngine
 from sparse_mm.deploy.torch_engine import TorchEngine
@@ -9,7 +10,10 @@ from sparse_mm.errors import BadInputError, nearest
 
 ENGINES: dict[str, Engine] = {
     engine.name: engine
-    for engine in (TorchEngine(), CompileEngine(), OnnxRuntimeEngine(), OpenVinoEngine())
+    for engine in (
+        *(TorchEngine(), CompileEngine(), GraphEngine()),
+        *(OnnxRuntimeEngine(), OpenVinoEngine()),
+    )
 }
 PRECISIONS = tuple(DTYPES)
 

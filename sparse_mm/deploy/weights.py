@@ -30,23 +30,24 @@ class WeightsWatch:
 
     Every write through a tensor counts its version up. Writes through ``.data``, as averaged
     weights (EMA) are exchanged by, do not; so some numbers of each tensor are compared, too: an
-    exchange of weights changes them.
+    exchange of weights changes them. They are compared as bits, so NaN is equal to itself.
     """
 
     def __init__(self) -> None:
         self._seen: list[tuple[int, int]] | None = None
+        self._views: list[list[Tensor]] = []
         self._samples: list[Tensor] = []
 
     def changed(self, module: nn.Module) -> bool:
         """Whether anything is other than in the call before; in the first call it is."""
-        tensors = [tensor.detach() for tensor in _tensors(module)]
+        tensors = list(_tensors(module))
         seen = [(tensor.data_ptr(), _version(tensor)) for tensor in tensors]
-        samples = _samples(tensors)
-        same = (
-            seen == self._seen
-            and len(samples) == len(self._samples)
-            and all(torch.equal(a, b) for a, b in zip(samples, self._samples, strict=True))
-        )
+        same = seen == self._seen
+        if not same:
+            # Kept for the next calls: to take all tensors apart costs as much as a pass on a GPU.
+            self._views = _views([tensor.detach() for tensor in tensors])
+        samples = [torch.cat(parts).view(torch.uint8) for parts in self._views]
+        same = same and all(torch.equal(a, b) for a, b in zip(samples, self._samples, strict=True))
         self._seen, self._samples = seen, samples
         return not same
 
@@ -62,11 +63,14 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def _samples(tensors: list[Tensor]) -> list[Tensor]:
-    """Some numbers of all tensors, as bits, so that NaN is equal to itself: one tensor a dtype."""
+def _views(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Some numbers of all tensors, in their own memory: one list a dtype."""
     by_dtype: dict[torch.dtype, list[Tensor]] = {}
     for tensor in tensors:
         if tensor.numel():
             step = -(-tensor.numel() // SAMPLES)
-            by_dtype.setdefault(tensor.dtype, []).append(tensor.reshape(-1)[::step])
-    return [torch.cat(parts).view(torch.uint8) for parts in by_dtype.values()]
+            # In the order of the memory, channels last for one, or it would be a copy.
+            order = sorted(range(tensor.dim()), key=lambda i: -tensor.stride(i))
+            flat = tensor.permute(order).reshape(-1)
+            by_dtype.setdefault(tensor.dtype, []).append(flat[::step])
+    return list(by_dtype.values())

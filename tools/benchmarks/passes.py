@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from random import Random
@@ -67,7 +67,11 @@ class Pass:
         self.backbone.train(setup.train)  # its return value is not to be trusted: mmdet's has none
         self.forward: Callable[[Tensor], Any] = self.backbone
         if run.deployed and device.type != 'meta':  # there MACs are counted, which are the model's
-            self.forward = DeployedBackbone(self.backbone, run.engine, run.precision).eval()
+            if run.whole:
+                model = self.backbone.model
+                model.backbone = DeployedBackbone(model.backbone, run.engine, run.precision).eval()
+            else:
+                self.forward = DeployedBackbone(self.backbone, run.engine, run.precision).eval()
         if setup.compile != 'none':
             # Sizes are fixed here, and are so where speed is wanted.
             self.forward = torch.compile(self.backbone, mode=setup.compile, dynamic=False)
@@ -133,7 +137,7 @@ def count_gmacs(run: Run, setup: Setup, backbone: nn.Module) -> float:
     # On the meta device nothing is computed, yet everything runs; but post-processing looks at
     # the numbers.
     plain = Setup(setup.device if run.whole else 'meta', setup.batch, train=setup.train)
-    once = Pass(run, plain, deepcopy(backbone))
+    once = Pass(replace(run, engine='torch', precision='float32'), plain, deepcopy(backbone))
     passes = COUNTED_DRAWS if run.draws_ratios else 1
     counts = []
     for _ in range(passes):

@@ -1,8 +1,11 @@
 """benchmark.py --whole: models of every task predict on random images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.errors import BadInputError
 from tests.conftest import ROOT
 from tools.benchmarks.passes import Pass, Setup, count_gmacs
@@ -92,3 +95,18 @@ def test_the_command_line(call_tool, refusal):
     assert 'leave --preset, --train and --compile out' in refusal(
         tool, '--preset', 'sparsevit', '--whole'
     )
+
+
+def test_the_backbone_of_a_whole_model_runs_on_an_engine():
+    config, changes, size = MODELS['classifier']
+    run = read_run(['model', str(ROOT / config), *changes], size, whole=True)
+    run = replace(run, engine='torch', precision='bfloat16')
+    model, setup = build(run), Setup('cpu', 1)
+    gmacs = count_gmacs(run, setup, model)
+    assert gmacs > 0
+    found = []
+    once = Pass(run, setup, model)
+    assert isinstance(model.model.backbone, DeployedBackbone)
+    model.model.backbone.register_forward_hook(lambda module, args, out: found.extend(out))
+    once()
+    assert found[0].dtype == torch.float32
