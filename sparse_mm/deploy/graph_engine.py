@@ -9,6 +9,11 @@ from sparse_mm.deploy.structure import flat_outputs
 from sparse_mm.errors import BadInputError
 
 
+def a_gpu_is_there() -> bool:
+    """Whether torch sees one."""
+    return torch.cuda.is_available()
+
+
 class GraphEngine(Engine):
     """The backbone recorded once; a pass is then one call of the host's.
 
@@ -22,7 +27,7 @@ class GraphEngine(Engine):
     def check(self, precision: str) -> None:
         """Checks that there is a GPU, besides."""
         super().check(precision)
-        if not torch.cuda.is_available():
+        if not a_gpu_is_there():
             raise BadInputError(
                 f'engine={self.name!r} records CUDA graphs, and torch sees no CUDA device; choose '
                 "another engine, such as 'compile'."
