@@ -107,17 +107,20 @@ def _scatter(
     axes: Any, rows: Sequence[Result], key: str, accuracy: str, smaller_is_better: bool
 ) -> None:
     points = [(row[key], row['paper'][accuracy]) for row in rows]
-    for row, point in zip(rows, points, strict=True):
+    for i, (point, row) in enumerate(
+        sorted(zip(points, rows, strict=True), key=lambda pair: pair[0])
+    ):
         ours = 'Sparse' in row['name']
         axes.plot(*point, 'o', color=OURS if ours else THEIRS)
+        offset = 5, 4 if i % 2 == 0 else -9  # neighbours' names lie apart
         axes.annotate(
-            row['name'], point, textcoords='offset points', xytext=(4, 4), fontsize='x-small'
+            row['name'], point, textcoords='offset points', xytext=offset, fontsize='x-small'
         )
     front = pareto_front(points, smaller_is_better)
     axes.plot(*zip(*front, strict=True), '-', color='C0', zorder=0, label='Pareto front')
     if max(x for x, _ in points) > 10 * min(x for x, _ in points):
         axes.set_xscale('log')
-    axes.legend(loc='lower right')
+    axes.legend()
 
 
 def _draw_sizes(result: Result, kind: str) -> bytes:

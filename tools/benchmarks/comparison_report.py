@@ -171,8 +171,10 @@ def _reading(result: Result) -> str:
     for row in result['rows']:
         if 'gmacs' in row['paper']:
             by_convention.setdefault(row['convention'], []).append(row['name'])
+    usual = max(by_convention, key=lambda convention: len(by_convention[convention]), default='')
     for convention, names in by_convention.items():
-        whose = 'all rows' if len(by_convention) == 1 else ', '.join(names)
+        rest = 'all rows' if len(by_convention) == 1 else 'all other rows'
+        whose = rest if convention == usual else ', '.join(names)
         lines.append(f'The paper counts {convention}: {whose}.')
     lines.append(result['note'])
     if 'conditions' in result:

@@ -43,7 +43,7 @@ def _sparse_former(name: str, config: str, *figures: float, **settings: Any) -> 
 SIDE = (224, 224)
 IMAGENET = Table(
     'ImageNet-1K',
-    f'{SPARSE_FORMER}, table 1',
+    SPARSE_FORMER,
     (
         _row(
             'ResNet-50',
@@ -96,7 +96,7 @@ def _scaled(name: str, data: str, side: int, top1: float, gmacs: float, speed: i
 
 SCALING = Table(
     'SparseFormer-B with more data, pixels and tokens',
-    f'{SPARSE_FORMER}, table 3',
+    SPARSE_FORMER,
     (
         _scaled('B, 224²', 'IN-1K', 224, 82.6, 7.8, 520),
         _scaled('B, 224², IN-21K', 'IN-21K', 224, 83.6, 7.8, 520),
@@ -130,7 +130,7 @@ READ = 'The paper gives the name and the two figures only; read here as '
 TOKENS = {9: (74.5, 0.5), 16: (77.4, 0.8), 25: (79.3, 1.1), 36: (80.1, 1.6), 64: (81.4, 2.7)}
 ABLATIONS = Table(
     'SparseFormer-T, piece by piece',
-    f'{SPARSE_FORMER}, tables 4 to 8',
+    f'{SPARSE_FORMER}, its ablations',
     (
         _ablation('SparseFormer-T', 81.0, 2.0),
         *(

@@ -33,7 +33,7 @@ def _ours(name: str, arch: str, *figures: Any) -> Row:
 
 KINETICS = Table(
     'Kinetics-400',
-    'SparseFormer (Gao et al., ICLR 2024), table 2',
+    'SparseFormer (Gao et al., ICLR 2024)',
     (
         Row(
             'NL I3D',

@@ -19,7 +19,7 @@ FORMERS = {
 }
 RESOLUTIONS = Table(
     'More pixels: latent tokens and dense units',
-    'no table of a paper: the motivation of SparseFormer, measured',
+    'No table of a paper: the motivation of SparseFormer, measured',
     tuple(
         Row(f'{name}, {side}²', classifier(config, side, **settings(side)))
         for name, (config, settings) in FORMERS.items()
@@ -35,7 +35,7 @@ SQUARES = 448, 672, 896, 1344, 1792
 SETTINGS: dict[str, Any] = {'dense': None, 'middle setting': MIDDLE_T, '60 %': 0.6}
 SPARSE_RESOLUTIONS = Table(
     'More pixels: SparseViT-T dense, at the middle setting and at 60 % everywhere',
-    'no table of a paper: the motivation of SparseViT, measured',
+    'No table of a paper: the motivation of SparseViT, measured',
     tuple(
         Row(
             f'{name}, {side}²',

@@ -34,7 +34,7 @@ class Convention:
 PRODUCTS = Convention('every product, those of attention too', lambda counts: counts.macs)
 OPERATIONS = Convention('two operations for each MAC', lambda counts: 2 * counts.macs)
 WITHOUT_MIXING = Convention(
-    'without the products that mix sampled features, which the counter of the paper does not know',
+    'every product but those that mix sampled features, which its counter does not know',
     lambda counts: counts.macs - counts.mixing_macs,
 )
 
