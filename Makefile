@@ -1,5 +1,6 @@
 # make demo   set up, then train, sparsify and test on generated scenes (some minutes on two cores)
 # make test   set up, then the test suite, in two processes
+# make faults kill toy runs at 20 moments, in one process and in two, and resume them (ten minutes)
 # make lint   set up, then ruff and mypy
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
 # make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite,
@@ -11,7 +12,7 @@ STACK ?=
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 DEMO := work_dirs/demo
 
-.PHONY: demo test lint setup wheels
+.PHONY: demo test faults lint setup wheels
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)" --stack "$(STACK)"
@@ -21,6 +22,9 @@ demo: setup
 
 test: setup
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+faults: setup
+	FAULTS=20 $(VENV)/bin/python -m pytest -s -q tests/faults/test_kills.py -k same_end
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -23,10 +23,10 @@ from sparse_mm.engine.command_line import (
     load_config,
     run,
     set_default_loader_options,
+    start_together,
 )
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.file_backend import remove_leftovers
-from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.summary import summarise
@@ -86,10 +86,7 @@ def main() -> None:
     device = check_device(cfg)
     problems = device + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
     problems += check_checkpoint_file(args.checkpoint)
-    if device:  # of all processes alike; they could not even meet
-        report(problems)
-    start_processes(cfg)
-    on_every_process(lambda: report(problems))
+    start_together(cfg, device, problems)
     said = guard_work_dir(cfg.work_dir)
     on_main_process(lambda: remove_leftovers(Path(cfg.work_dir)))
     runner = build_runner(cfg)

@@ -26,11 +26,13 @@ from sparse_mm.engine.command_line import (
     load_config,
     run,
     set_default_loader_options,
+    start_together,
 )
 from sparse_mm.engine.deployment import add_engine_options, deploy
 from sparse_mm.engine.hosts import MASK_METRICS, host_of, is_kind, load, name_of, scope_of
 from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_every_process
 
 
 def parse_args() -> argparse.Namespace:
@@ -192,15 +194,16 @@ def main() -> None:
     # What is for training alone; a CPU can test what was trained with AMP.
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
         cfg.pop(key, None)
-    problems = check_device(cfg) + check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
-    report(problems + check_checkpoint_file(args.checkpoint))
+    device = check_device(cfg)
+    problems = device + check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
+    start_together(cfg, device, problems + check_checkpoint_file(args.checkpoint))
     set_default_loader_options(cfg, 'test')
     if args.tta:
         augment_test(cfg)
     runner = build_runner(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model = model.module if args.tta else model
-    report(check_checkpoint(args.checkpoint, model, whole=True))
+    on_every_process(lambda: report(check_checkpoint(args.checkpoint, model, whole=True)))
     if args.out and not writes_maps:
         dump_predictions(runner, args.out)
     runner.test()

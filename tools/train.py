@@ -19,11 +19,11 @@ from sparse_mm.engine.command_line import (
     load_config,
     run,
     set_default_loader_options,
+    start_together,
 )
 from sparse_mm.engine.config_file import lost_hooks
 from sparse_mm.engine.hooks import CheckLossHook, CheckResumeHook
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER
-from sparse_mm.engine.processes import start_processes
 from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
 from sparse_mm.engine.work_dir import guard_work_dir
 from sparse_mm.errors import BadInputError
@@ -93,10 +93,7 @@ def main() -> None:
     problems = device + find_problems(cfg, named)
     if problems and not cfg.get('resume'):  # else it is looked for under the lock
         problems += check_no_earlier_run(cfg.work_dir)
-    if device:  # of all processes alike; they could not even meet
-        report(problems)
-    start_processes(cfg)
-    on_every_process(lambda: report(problems))
+    start_together(cfg, device, problems)
     said = guard_work_dir(cfg.work_dir)
     lost = lost_hooks(args.config, cfg)
     if lost:

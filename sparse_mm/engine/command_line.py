@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.config import Config, DictAction
@@ -17,14 +17,27 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.checkpoint_loader import read_checkpoints_safely
+from sparse_mm.engine.checks import report
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
 from sparse_mm.engine.hosts import host_of, is_kind
-from sparse_mm.engine.leaving import in_group, is_lost_peer, leave_alone, leave_together
+from sparse_mm.engine.leaving import (
+    failure_of_another,
+    in_group,
+    is_lost_peer,
+    leave_alone,
+    leave_together,
+)
 from sparse_mm.engine.processes import start_processes
-from sparse_mm.engine.signals import StoppedError, leaving_in_order
+from sparse_mm.engine.signals import (
+    SIGTERM_EXIT,
+    StoppedError,
+    is_stopped_loader,
+    leaving_in_order,
+)
 from sparse_mm.errors import BadInputError
+from sparse_mm.ranks import on_every_process
 
 # A full or failing disk, or one that has become read-only.
 FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -92,6 +105,23 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
             loader.setdefault(name, copy(value))
 
 
+def start_together(cfg: Config, device: list[str], problems: list[str]) -> None:
+    """Starts the launcher's processes; what one of them has found wrong ends them all.
+
+    Args:
+        cfg: The run's config.
+        device: What is wrong with the device, the same for all; they could not even meet.
+        problems: All that this process has found wrong, ``device`` included.
+
+    Raises:
+        BadInputError: Something is wrong, here or elsewhere.
+    """
+    if device:
+        report(problems)
+    start_processes(cfg)
+    on_every_process(lambda: report(problems))
+
+
 def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
     """Builds the runner that the config asks for, with a check of its data and steady seeds.
 
@@ -156,13 +186,8 @@ def _run_and_tell(main: Callable[[], None]) -> None:
         if told is None:
             raise
         sys.exit(f'error: {told}')
-    except StoppedError as error:
-        print(
-            'stopped by SIGTERM: checkpoints and the state of a search are whole; the same command '
-            'goes on from them (train.py with --resume).',
-            file=sys.stderr,
-        )
-        sys.exit(error.code)
+    except StoppedError:
+        _say_stopped()
     except OSError as error:
         if error.errno not in FULL_OR_LOCKED:
             raise
@@ -171,10 +196,24 @@ def _run_and_tell(main: Callable[[], None]) -> None:
             'or see to its rights, then run the same command again (train.py with --resume).'
         )
     except RuntimeError as error:
+        if is_stopped_loader(error):
+            _say_stopped()
         if not is_lost_peer(error):
             raise
+        told = failure_of_another()
+        if told is not None:
+            sys.exit(f'error: {told}')
         sys.exit(
             'error: Another process of this run has ended, and this one cannot go on without it; '
             'its own message says why. Checkpoints and the state of a search are whole: the same '
             f'command goes on from them (train.py with --resume). {str(error).strip()}'
         )
+
+
+def _say_stopped() -> NoReturn:
+    print(
+        'stopped by SIGTERM: checkpoints and the state of a search are whole; the same command '
+        'goes on from them (train.py with --resume).',
+        file=sys.stderr,
+    )
+    sys.exit(SIGTERM_EXIT)

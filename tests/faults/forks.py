@@ -13,7 +13,7 @@ import traceback
 
 PARTS = (
     *('sparse_mm', 'mmengine.runner', 'matplotlib.figure', 'matplotlib.backends.backend_agg'),
-    *('sparse_mm.engine.hooks', 'tests.engine.search.toy', 'tests.faults.moments'),
+    *('tools.train', 'tools.search', 'tests.engine.search.toy', 'tests.faults.moments'),
 )
 
 

@@ -2,15 +2,17 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
+import sys
 
 import pytest
 from mmengine.config import Config
 
 from tests.engine.search.toy import toy_config
-from tests.faults.runs import TRAIN, Run, scored, winner
+from tests.faults.runs import ENVIRONMENT, TRAIN, Run, scored, winner
 
 
 def broken_config(folder, **search):
@@ -37,6 +39,8 @@ def broken_config(folder, **search):
         (1, 'nan', r'error: There is no winner: none of the \d+ settings .* finite toy/likelihood'),
         (1, 'loss', r'error: The training has diverged: its losses are NaN or infinite'),
         (2, 'evaluator 1', 'ValueError: the evaluator is broken'),
+        (2, 'image 1', r"error: The validation image 'pictures/3.jpg' cannot be read"),
+        (2, 'loss', r'error: The training has diverged: its losses are NaN or infinite'),
     ],
 )
 def test_a_failure_ends_all_processes_with_its_message(forks, tmp_path, ranks, fault, sentence):
@@ -44,6 +48,8 @@ def test_a_failure_ends_all_processes_with_its_message(forks, tmp_path, ranks, f
     run = Run(forks, tmp_path, *command, ranks=ranks, FAULT=fault)
     assert run.wait(60) == [1] * ranks
     for rank in range(ranks):  # each says it: one of them may be all that a user sees
+        if fault == 'loss' and rank == 1:  # rank 0 saves, and takes the store along
+            sentence = 'error: (Another process of this run has ended|The training has diverged)'
         assert re.search(sentence, run.output(rank)), run.output(rank)[-3000:]
     if fault == 'evaluator 1':
         assert 'error: Process 1 failed with ValueError: the evaluator' in run.output(0)
@@ -130,3 +136,26 @@ def test_a_work_dir_that_becomes_read_only_loses_nothing(forks, tmp_path, disk):
     assert (disk / 'run' / 'epoch_2.pth').is_file()
     Run(forks, tmp_path, *command, '--resume').finish()
     assert (disk / 'run' / 'epoch_6.pth').is_file()
+
+
+@pytest.mark.slow
+def test_elastic_launch_goes_on_by_itself(tmp_path):
+    """``torchrun --max-restarts`` starts all processes again; ``--resume`` does the rest."""
+    tool, *options = broken_config(tmp_path)
+    elastic = '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'
+    done = subprocess.run(
+        [
+            *(sys.executable, *elastic, '--max-restarts=2', '--monitor-interval=0.1', str(tool)),
+            *(*options, '--resume', '--launcher', 'pytorch'),
+        ],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, 'FAULT': 'killed once 1'},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert os.path.isfile(tmp_path / 'killed')
+    assert 'Nothing to resume in run' in done.stdout + done.stderr
+    assert re.search(r'resumed epoch: 4', done.stdout + done.stderr)
+    assert os.path.isfile(tmp_path / 'run' / 'epoch_6.pth')

@@ -73,8 +73,8 @@ def test_they_end_together_and_whole(forks, tmp_path, how):
 @pytest.mark.parametrize(
     ('how', 'code', 'sentence', 'told'),
     [
-        ('bad input', 1, 'error: Rank 1 cannot go on.', 'Another process'),
-        ('error', 1, 'ZeroDivisionError: of', 'Another process of this run has ended'),
+        ('bad input', 1, 'error: Rank 1 cannot go on.', 'Rank 1 cannot go on.'),
+        ('error', 1, 'ZeroDivisionError: of', 'Process 1 failed with ZeroDivisionError: of rank 1'),
         ('told', 1, 'ZeroDivisionError: div', 'Process 1 failed with ZeroDivisionError: division'),
         ('exit', 7, '', 'Another process of this run has ended'),
         ('killed', -signal.SIGKILL, '', 'Another process of this run has ended'),

@@ -119,6 +119,7 @@ class SearchReport:
 
     def _picture(self, winners: dict[int, Record]) -> bytes:
         # Imported on use: `import sparse_mm` shall be quick.
+        from matplotlib.backend_bases import FigureCanvasBase
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -157,4 +158,7 @@ class SearchReport:
         axes.grid(alpha=0.3)
         buffer = BytesIO()
         figure.savefig(buffer, format='png')
+        # The figure waits, in cycles of references, until Python collects them, which can be many
+        # pictures later; with an empty canvas it holds no pixels till then.
+        FigureCanvasBase(figure)
         return buffer.getvalue()

@@ -32,6 +32,7 @@ from sparse_mm.engine.hosts import (
 )
 from sparse_mm.engine.inspection import find_backbone, metric_configs
 from sparse_mm.engine.search.identity import identity_of
+from sparse_mm.engine.signals import is_stopped_loader
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.search.space import Candidate
 
@@ -181,7 +182,7 @@ class CandidateScorer:
             except StopIteration:
                 return
             except Exception as error:
-                if _is_memory(error):
+                if _is_memory(error) or is_stopped_loader(error):
                     raise
                 raise self._unreadable(loader, error) from error
             yield batch
@@ -233,7 +234,11 @@ def _is_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on the device or on the host."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    told = ('out of memory', 'not enough memory', "can't allocate memory", 'Cannot allocate memory')
+    told = (
+        *('out of memory', 'not enough memory', "can't allocate memory", 'Cannot allocate memory'),
+        # Of a loader's process: its shared memory, or the host's, which the kernel ends it for.
+        *('out of shared memory', 'is killed by signal: Killed'),
+    )
     return isinstance(error, (RuntimeError, OSError)) and any(text in str(error) for text in told)
 
 

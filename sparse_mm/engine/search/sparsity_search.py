@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_rank, get_world_size, is_main_process
+from mmengine.dist import broadcast, get_rank, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from sparse_mm.deploy import DeployedBackbone
@@ -90,6 +90,10 @@ class SparsitySearch:
             BadInputError: The processes have different validation images.
         """
         settings, scorer = self.settings, self.scorer
+        # Training leaves each process statistics of its own images (batch normalisation); a score
+        # must not depend on who computes it. Rank 0's are those that checkpoints have.
+        for buffer in scorer.model.buffers():
+            broadcast(buffer)
         numbers = [scorer.num_images(settings.num_images)]
         if settings.finalists:
             numbers.append(scorer.num_images(settings.final_images))
