@@ -1,7 +1,5 @@
 """Every SparseFormer config for ImageNet builds, with the recipe of the paper."""
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -66,73 +64,6 @@ def test_pretraining_on_more_classes():
     assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
     assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == 90
-
-
-SMALL = [
-    *('model.backbone.arch.dims=(16,32)', 'model.backbone.arch.depth=1'),
-    *('model.backbone.arch.drop_path_rate=0.0', 'model.backbone.num_heads=4'),
-    *(
-        'model.backbone.num_points=4',
-        'model.backbone.feature_channels=8',
-        'model.head.in_channels=32',
-    ),
-    *('train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False'),
-    *('train_dataloader.batch_size=4', 'train_cfg.max_epochs=1'),
-]
-VALIDATION = [
-    f'{split}_dataloader.{setting}'
-    for split in ('val', 'test')
-    for setting in ('num_workers=0', 'persistent_workers=False')
-]
-
-
-def pictures(folder, classes, count=4):
-    for number in range(classes):
-        (folder / f'n{number:08}').mkdir(parents=True)
-        for picture in range(count):
-            image = np.random.default_rng((number, picture)).integers(0, 255, (40, 48, 3), np.uint8)
-            cv2.imwrite(str(folder / f'n{number:08}' / f'{picture}.jpg'), image)
-
-
-@pytest.mark.slow
-def test_from_more_classes_to_other_ones_and_more_tokens(call_tool, tmp_path, monkeypatch):
-    """Pre-trains with 4 tokens and 21842 classes; finetunes with 4, then 9, and a new head."""
-    pictures(tmp_path / '21k' / 'train', classes=3)
-    for split in 'train', 'val':
-        pictures(tmp_path / '1k' / split, classes=2)
-    monkeypatch.setenv('IMAGENET21K_ROOT', str(tmp_path / '21k'))
-    monkeypatch.setenv('IMAGENET_ROOT', str(tmp_path / '1k'))
-    configs = ROOT / 'configs'
-    tokens = 'model.backbone.arch.num_tokens={}'
-
-    def train(name, count, *options):
-        config = configs / f'{name}.py'
-        log = call_tool('train.py', config, '--work-dir', name, '--cfg-options', *SMALL,
-                        'train_dataloader.dataset.pipeline.1.scale=32', tokens.format(count),
-                        *options)  # fmt: skip
-        assert 'loss: nan' not in log
-        return torch.load(tmp_path / name / 'epoch_1.pth', weights_only=True)['state_dict']
-
-    first = train(PRETRAINING, 4)
-    assert first['head.fc.weight'].shape == (21842, 32)
-    init = 'model.backbone.init_cfg.checkpoint={}/epoch_1.pth'
-    still = 'optim_wrapper.optimizer.lr=0.0', *VALIDATION
-    second = train(f'{PRETRAINING}_finetune_384', 4, init.format(PRETRAINING), *still)
-    assert second['head.fc.weight'].shape == (1000, 32)
-    for name, value in second.items():
-        if name.startswith('backbone.'):
-            torch.testing.assert_close(value, first[name], msg=name)
-    more = train(
-        f'{PRETRAINING}_finetune_384_n144',
-        9,
-        init.format(f'{PRETRAINING}_finetune_384'),
-        'model.backbone.num_tokens=9',
-        *still,
-    )
-    assert more['backbone.token_rois'].shape == (9, 4)
-    # Each new token starts as one of the four, the corners as their own.
-    known = {tuple(row) for row in second['backbone.token_embedding'].tolist()}
-    assert {tuple(row) for row in more['backbone.token_embedding'].tolist()} == known
 
 
 def test_what_decays():
