@@ -70,7 +70,7 @@ def _views(tensors: list[Tensor]) -> list[list[Tensor]]:
         if tensor.numel():
             step = -(-tensor.numel() // SAMPLES)
             # In the order of the memory, channels last for one, or it would be a copy.
-            order = sorted(range(tensor.dim()), key=lambda i: -tensor.stride(i))
+            order = sorted(range(tensor.dim()), key=tensor.stride().__getitem__, reverse=True)
             flat = tensor.permute(order).reshape(-1)
             by_dtype.setdefault(tensor.dtype, []).append(flat[::step])
     return list(by_dtype.values())
