@@ -13,9 +13,10 @@ from sparse_mm.engine.checks.data import check_data
 from sparse_mm.engine.checks.device import check_device, check_device_name
 from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
 from sparse_mm.engine.checks.report import report
-from sparse_mm.engine.checks.samples import check_labels, check_samples
+from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
 
 __all__ = [
+    'check_categories',
     'check_checkpoint',
     'check_checkpoint_file',
     'check_data',

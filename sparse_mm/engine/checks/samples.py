@@ -63,6 +63,28 @@ def check_labels(train: Any, val: Any) -> list[str]:
     ]
 
 
+def check_categories(dataset: Any, split: str, num_classes: int) -> list[str]:
+    """Checks that an annotation file lists what a model may find (mmdet's COCO data sets).
+
+    The host's metric looks the categories up by their labels, and fails at one that is not listed.
+
+    Args:
+        dataset: The validation or test set, loaded.
+        split: Name for the message.
+        num_classes: Of the model's heads.
+    """
+    inner = _inner(dataset)
+    listed = getattr(inner, 'cat_ids', None)
+    classes = (getattr(inner, 'metainfo', None) or {}).get('classes') or ()
+    if not isinstance(listed, list) or not len(listed) < min(num_classes, len(classes)):
+        return []
+    return [
+        f"The {split} set's annotation file lists {len(listed)} of the {len(classes)} classes, and "
+        f'the model has {num_classes}; list all categories in the file, or name those that there '
+        f'are by metainfo=dict(classes=[…]) of every data set and num_classes of the heads.'
+    ]
+
+
 def _inner(dataset: Any) -> Any:
     """The data set inside a wrapper that repeats it."""
     return getattr(dataset, 'dataset', dataset)

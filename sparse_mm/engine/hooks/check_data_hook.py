@@ -3,9 +3,10 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from sparse_mm.engine.checks.report import report
-from sparse_mm.engine.checks.samples import check_labels, check_samples
+from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
 
 
 @HOOKS.register_module()
@@ -37,6 +38,8 @@ class CheckDataHook(Hook):
         ]
         if 'val' in loaders:
             problems += check_labels(loaders['train'].dataset, loaders['val'].dataset)
+            num_classes = num_classes_of(runner.model)
+            problems += check_categories(loaders['val'].dataset, 'val', num_classes)
         report(problems)
 
     def before_test(self, runner: Runner) -> None:
@@ -45,4 +48,12 @@ class CheckDataHook(Hook):
         Raises:
             BadInputError: It is incomplete.
         """
-        report(check_samples(runner.test_dataloader.dataset, 'test', self.num_images))
+        dataset = runner.test_dataloader.dataset
+        problems = check_samples(dataset, 'test', self.num_images)
+        report(problems + check_categories(dataset, 'test', num_classes_of(runner.model)))
+
+
+def num_classes_of(model: nn.Module) -> int:
+    """The most classes that a part of a model tells apart; 0 where none says."""
+    named = (getattr(part, 'num_classes', 0) for part in model.modules())
+    return max((number for number in named if isinstance(number, int)), default=0)

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from sparse_mm.engine.checks import check_labels, check_samples
+from sparse_mm.engine.checks import check_categories, check_labels, check_samples
 from sparse_mm.engine.hooks import CheckDataHook
 from sparse_mm.errors import BadInputError
 
@@ -42,6 +42,7 @@ def test_an_empty_data_set_is_a_problem():
 def test_the_hook_tells_of_both_sets_at_once():
     class Runner:
         val_loop = True
+        model = torch.nn.Identity()
         train_dataloader = torch.utils.data.DataLoader(Pictures(['nowhere.jpg']))
         val_dataloader = torch.utils.data.DataLoader(Pictures([]))
 
@@ -89,3 +90,15 @@ def test_categories_that_a_file_does_not_list_shift_the_others():
     assert 'category 7 is label 2 in one and 1 in the other' in problem
     assert check_labels(Coco(1, 2, 7), Coco(1, 2)) == []
     assert check_labels(Coco(1, 2, 7), Pictures([])) == []
+
+
+def test_a_file_that_lists_fewer_classes_than_the_model_may_find():
+    data = Pictures(['a.jpg'])
+    data.cat_ids, data.metainfo = [1, 2, 3], dict(classes=('a', 'b', 'c', 'd'))
+    (problem,) = check_categories(data, 'val', 4)
+    assert "val set's annotation file lists 3 of the 4 classes, and the model has 4" in problem
+    # A head for those alone, and classes that none of the sets names, work.
+    assert check_categories(data, 'val', 3) == []
+    data.metainfo = dict(classes=('a', 'b', 'c'))
+    assert check_categories(data, 'val', 80) == []
+    assert check_categories(Pictures([]), 'val', 80) == []
