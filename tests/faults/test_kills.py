@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from tests.engine.search.toy import toy_config
 from tests.faults.moments import KINDS, kind_of
-from tests.faults.runs import TRAIN, Run, same_weights, unfinished, winner
+from tests.faults.runs import TRAIN, Run, same_weights, scored, unfinished, winner
 
 LONG = int(os.environ.get('FAULTS', 0))  # moments to draw; make faults sets it
 SEED = int(os.environ.get('FAULTS_SEED', 0))
@@ -88,6 +88,28 @@ def test_killed_and_resumed_it_comes_to_the_same_end(ranks, whole, command, fork
             print(f'{told}: resumed to the same end ({seconds:.0f} s to the kill)', flush=True)
     if LONG:
         print(f'{ranks} processes: {len(drawn)} of {len(drawn)}: {dict(kinds)}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_sigterm_leaves_in_order_and_says_how_to_go_on(forks, command, tmp_path, whole, ranks):
+    work = tmp_path / 'run'
+    # With processes that load data: the scheduler's signal reaches them as well.
+    workers = 'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1'
+    command = (*command, *(('--cfg-options', *workers) if ranks == 1 else ()))
+    run = Run(forks, tmp_path, *command, ranks=ranks, KILL='none')
+    assert run.when(lambda: scored(work) >= 3)
+    run.send(signal.SIGTERM)
+    assert run.wait(30) == [128 + signal.SIGTERM] * ranks, run.output()
+    for rank in range(ranks):
+        assert 'stopped by SIGTERM' in run.output(rank)
+        assert '--resume' in run.output(rank)
+        assert 'Traceback' not in run.output(rank)
+    assert not unfinished(work)
+    output = Run(forks, tmp_path, *command, '--resume', ranks=ranks, KILL='none').finish()
+    assert 'scores of state.json of' in output
+    if ranks == 2:  # loaders' processes draw other augmentations than the whole run did
+        assert winner(work) == winner(whole(ranks)[0])
 
 
 @pytest.mark.slow
