@@ -27,7 +27,6 @@ def test_a_recording_keeps_weights_input_and_tables_and_not_what_the_pass_made()
     for shift in (0, 3):
         grid = windows.window_grid(15, 15, 7, shift, images.device)
         assert grid.tokens.data_ptr() in found
-        assert grid.padding.data_ptr() in found
     assert len(found) < 60
 
 
