@@ -112,7 +112,8 @@ def test_pruned_windows_pass_through(ours, arch):
         (pruned,) = model(image)
         tokens, shape = model.embed(image)
     stem = tokens.transpose(1, 2).unflatten(2, shape)
-    changed = (pruned != stem).any(dim=1)[0]
+    # The stem may be summed in another order by itself than in the pass.
+    changed = ((pruned - stem).abs() > 1e-4 * stem.abs().max()).any(dim=1)[0]
     # 4 of 16 windows are computed in each block; the shifted block shares the ranking's idea.
     assert 0 < changed.float().mean() <= 0.5
 
