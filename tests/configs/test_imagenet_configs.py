@@ -1,5 +1,7 @@
 """Every SparseFormer config for ImageNet builds, with the recipe of the paper."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -64,6 +66,80 @@ def test_pretraining_on_more_classes():
     assert cfg.train_dataloader.sampler == dict(type='DefaultSampler', shuffle=True)
     assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == 90
+
+
+REDUCED = """
+_base_ = {base!r}
+model = dict(
+    backbone=dict(
+        arch=dict(
+            _delete_=True, num_tokens={tokens}, dims=(16, 32), depth=1, drop_path_rate=0.0
+        ),
+        num_tokens=None,
+        num_heads=4,
+        num_points=4,
+        feature_channels=8,
+    ),
+    head=dict(in_channels=32),
+)
+train_dataloader = dict(num_workers=0, persistent_workers=False, batch_size=4)
+train_cfg = dict(max_epochs=1)
+"""
+STILL = """
+two = dict(metainfo=dict(classes=['n00000000', 'n00000001']))
+train_dataloader = dict(dataset=two)
+loader = dict(num_workers=0, persistent_workers=False, dataset=two)
+val_dataloader = loader
+test_dataloader = loader
+optim_wrapper = dict(optimizer=dict(lr=0.0))
+model = dict(backbone=dict(init_cfg=dict(checkpoint={checkpoint!r})))
+"""
+
+
+def pictures(folder, classes, count=4):
+    for number in range(classes):
+        (folder / f'n{number:08}').mkdir(parents=True)
+        for picture in range(count):
+            image = np.random.default_rng((number, picture)).integers(0, 255, (40, 48, 3), np.uint8)
+            cv2.imwrite(str(folder / f'n{number:08}' / f'{picture}.jpg'), image)
+
+
+@pytest.mark.slow
+def test_from_more_classes_to_other_ones_and_more_tokens(call_tool, tmp_path, monkeypatch):
+    """Pre-trains with 4 tokens and 21842 classes; finetunes with 4, then 9, and a new head."""
+    pictures(tmp_path / '21k' / 'train', classes=3)
+    for split in 'train', 'val':
+        pictures(tmp_path / '1k' / split, classes=2)
+    monkeypatch.setenv('IMAGENET21K_ROOT', str(tmp_path / '21k'))
+    monkeypatch.setenv('IMAGENET_ROOT', str(tmp_path / '1k'))
+
+    def train(name, tokens, start=None):
+        """Trains a reduced config for an epoch; from a start it stays where it is."""
+        text = REDUCED.format(base=str(ROOT / 'configs' / f'{name}.py'), tokens=tokens)
+        config = tmp_path / f'reduced_{name}.py'
+        config.write_text(text)
+        if start is not None:
+            still = tmp_path / f'still_{name}.py'
+            still.write_text(f'_base_ = {str(config)!r}\n' + STILL.format(checkpoint=start))
+            config = still
+        log = call_tool('train.py', config, '--work-dir', name, '--cfg-options',
+                        'train_dataloader.dataset.pipeline.1.scale=32')  # fmt: skip
+        assert 'loss: nan' not in log
+        path = tmp_path / name / 'epoch_1.pth'
+        return str(path), torch.load(path, weights_only=True)['state_dict']
+
+    pretrained, first = train(PRETRAINING, 4)
+    assert first['head.fc.weight'].shape == (21842, 32)
+    finetuned, second = train(f'{PRETRAINING}_finetune_384', 4, pretrained)
+    assert second['head.fc.weight'].shape == (1000, 32)
+    for name, value in second.items():
+        if name.startswith('backbone.'):
+            torch.testing.assert_close(value, first[name], msg=name)
+    _, more = train(f'{PRETRAINING}_finetune_384_n144', 9, finetuned)
+    assert more['backbone.token_rois'].shape == (9, 4)
+    # Each new token starts as one of the four, the corners as their own.
+    known = {tuple(row) for row in second['backbone.token_embedding'].tolist()}
+    assert {tuple(row) for row in more['backbone.token_embedding'].tolist()} == known
 
 
 def test_what_decays():
