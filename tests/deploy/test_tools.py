@@ -157,7 +157,8 @@ def test_a_search_and_a_table(call_tool, tmp_path, monkeypatch):
     assert table.conditions['engine'] == 'onnxruntime'
     assert table.conditions['fit_error'] >= 0
     assert table.conditions['identity']['engine'] == ['onnxruntime', 'float32']
-    assert json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())['ratios']
+    best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
+    assert best['pruning_ratios']
 
 
 def test_errors_on_pictures(classifier, call_tool, refusal):
