@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 PAGES = sorted(
     path.relative_to(ROOT)
-    for path in (ROOT / 'README.md', *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/README.md'))
+    for path in (*ROOT.glob('*.md'), *ROOT.glob('docs/*.md'), *ROOT.glob('projects/*/README.md'))
 )
 
 

@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.engine.computed_windows import WindowRecorder
 from sparse_mm.engine.inspection import build_model, find_backbone
 
 SCENES = 4
@@ -40,42 +41,6 @@ def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
     weights = weights_of(read_checkpoint(str(checkpoint)), str(checkpoint))
     model.load_state_dict(weights, strict=False)
     return model.eval()
-
-
-class WindowRecorder:
-    """Notes which tokens of the first image each block computes.
-
-    Attributes:
-        blocks: For each block in order: its stage, and a bool map ``(H, W)``.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.blocks: list[tuple[int, np.ndarray]] = []
-        self.handles: list[Any] = []
-        self.size = (0, 0)
-        for i, stage in enumerate(find_backbone(model).stages):
-            self.handles.append(stage.register_forward_pre_hook(self._note_size))
-            for block in stage.blocks:
-                self.handles.append(block.register_forward_pre_hook(self._note(i)))
-
-    def _note_size(self, module: nn.Module, args: tuple) -> None:
-        self.size = tuple(args[1])
-
-    def _note(self, stage: int) -> Any:
-        def hook(module: nn.Module, args: tuple) -> None:
-            rows, (images, _, _) = args[1].rows, args[1].shape
-            height, width = self.size
-            computed = np.zeros(height * width, dtype=bool)
-            own = rows.view(images, -1)[0]
-            computed[own[own < height * width].cpu().numpy()] = True
-            self.blocks.append((stage, computed.reshape(height, width)))
-
-        return hook
-
-    def remove(self) -> None:
-        """Takes the hooks away."""
-        for handle in self.handles:
-            handle.remove()
 
 
 def draw_detections(image: np.ndarray, instances: Any) -> np.ndarray:
@@ -159,7 +124,8 @@ def detect(
         found.append(model.test_step(pseudo_collate([sample]))[0].pred_instances)
         if recorder is not None:
             recorder.remove()
-            computed.append(recorder.blocks)
+            blocks = recorder.passes[0].blocks
+            computed.append([(block.stage, block.tokens()[0]) for block in blocks])
     return found, computed
 
 

@@ -34,11 +34,14 @@ class SeenPicture:
         original: ``(H, W, 3)`` uint8, RGB.
         inputs: What the model gets, ``(1, C, h, w)``.
         to_original: ``(2, 3)``: what takes ``(x, y, 1)`` on the inputs to the original, in pixels.
+        packed: What the test pipeline gave, for a whole model's ``test_step``; None where the
+            picture did not go through it.
     """
 
     original: np.ndarray
     inputs: Tensor
     to_original: np.ndarray
+    packed: dict[str, Any] | None = None
 
     def places(self, points: np.ndarray) -> np.ndarray:
         """Where points are on the original.
@@ -51,6 +54,29 @@ class SeenPicture:
         """
         pixels = points * self.inputs.shape[:-3:-1]
         return pixels @ self.to_original[:, :2].T + self.to_original[:, 2]
+
+    def on_original(self, values: np.ndarray) -> np.ndarray:
+        """Brings whole numbers of the inputs' pixels to the original's, each from the nearest.
+
+        Args:
+            values: ``(h, w)``, none negative.
+
+        Returns:
+            ``(H, W)`` int32; -1 where the inputs do not show the original.
+        """
+        way = self.to_original.astype(np.float64).copy()
+        # From the pixels' middles, half a pixel from their corners, to their numbers.
+        way[:, 2] += way[:, :2] @ np.array([0.5, 0.5]) - 0.5
+        size = self.original.shape[1], self.original.shape[0]
+        moved = cv2.warpAffine(
+            values.astype(np.float32),
+            way,
+            size,
+            flags=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(-1.0,),
+        )
+        return np.asarray(np.round(moved), np.int32)
 
 
 def read_picture(path: str) -> np.ndarray:
@@ -81,6 +107,31 @@ def squeezed(path: str, cfg: Config, shape: tuple[int, int]) -> SeenPicture:
     scale = original.shape[1] / shape[1], original.shape[0] / shape[0]
     to_original = np.array([[scale[0], 0.0, 0.0], [0.0, scale[1], 0.0]])
     return SeenPicture(original, ((x - mean) / std).unsqueeze(0), to_original)
+
+
+def shown_picture(inputs: Tensor, cfg: Config) -> np.ndarray:
+    """Undoes the normalisation of what a model sees.
+
+    Args:
+        inputs: One image, ``(C, h, w)``.
+        cfg: The config, whose data preprocessor says how it was normalised. Without a mean, the
+            values are stretched to what can be shown.
+
+    Returns:
+        ``(h, w, 3)`` uint8, RGB.
+    """
+    x = inputs.detach().float().cpu()
+    settings = preprocessor_config(cfg)
+    if settings.get('mean'):
+        mean = torch.tensor(settings['mean'], dtype=torch.float32).view(-1, 1, 1)
+        std = torch.tensor(settings.get('std') or [1.0], dtype=torch.float32).view(-1, 1, 1)
+        x = x * std + mean
+    else:
+        x = 255 * (x - x.min()) / (x.max() - x.min()).clamp(min=1e-6)
+    x = x[:3] if len(x) >= 3 else x[:1].expand(3, -1, -1)
+    if not settings.get('bgr_to_rgb', settings.get('to_rgb', False)):
+        x = x.flip(0)
+    return x.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPicture:
@@ -118,7 +169,7 @@ def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPict
             'The test pipeline moves pixels or changes colours in ways that cannot be drawn on the '
             'picture; squeeze the picture by --shape H W instead.'
         )
-    return SeenPicture(original, inputs, to_original)
+    return SeenPicture(original, inputs, to_original, packed)
 
 
 def _run(transforms: Any, data: dict[str, Any], known_colours: bool = False) -> dict[str, Any]:

@@ -7,7 +7,12 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from sparse_mm.engine.pictures import read_picture, squeezed, through_test_pipeline
+from sparse_mm.engine.pictures import (
+    read_picture,
+    shown_picture,
+    squeezed,
+    through_test_pipeline,
+)
 from sparse_mm.errors import BadInputError
 
 pytest.importorskip('mmpretrain')
@@ -83,3 +88,30 @@ def test_refusals(path, tmp_path):
     turned = config(LOAD, dict(type='Normalize', mean=[0.0] * 3, std=[1e3] * 3), *FLIP)
     with pytest.raises(BadInputError, match='in ways that cannot be drawn'):
         through_test_pipeline(path, turned, preprocessor)
+
+
+def test_values_of_the_inputs_are_brought_to_the_picture(path):
+    """Mirrored and halved: each value lies where its pixels come from, and nowhere else."""
+    flip = [dict(type='RandomFlip', prob=1.0, direction='horizontal'), CROP[-1]]
+    half = dict(type='Resize', scale=(WIDTH // 2, HEIGHT // 2), keep_ratio=False)
+    shown = through_test_pipeline(path, config(LOAD, half, *flip), preprocessor)
+    values = np.zeros(shown.inputs.shape[-2:], np.int32)
+    values[:10, 100:] = 3  # upper right of what the model sees
+    found = shown.on_original(values)
+    assert found.shape == (HEIGHT, WIDTH)
+    assert (found[:18, :98] == 3).all()
+    assert (found[22:] == 0).all() and (found[:, 102:] == 0).all()
+
+
+def test_what_the_model_does_not_see_is_told(path):
+    shown = through_test_pipeline(path, config(LOAD, *CROP), preprocessor)
+    found = shown.on_original(np.full((30, 30), 5))
+    assert (found[1:-1, 122:178] == 5).all()
+    assert (found[:, :118] == -1).all() and (found[:, 182:] == -1).all()
+
+
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_normalisation_is_undone(path, to_rgb):
+    cfg = config(data_preprocessor=dict(mean=[100, 110, 120], std=[50, 60, 70], to_rgb=to_rgb))
+    shown = squeezed(path, cfg, (HEIGHT, WIDTH))
+    np.testing.assert_array_equal(shown_picture(shown.inputs[0], cfg), shown.original)

@@ -27,6 +27,7 @@ from sparse_mm.engine.command_line import (
     read_ratios,
     run,
 )
+from sparse_mm.engine.computed_windows import BackbonePass, WindowRecorder
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
@@ -35,8 +36,6 @@ from sparse_mm.engine.inspection import (
     reads_texts,
 )
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.swin_backbone import SwinBackbone
-from sparse_mm.models.layers.windows import KeptWindows
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,51 +53,36 @@ def parse_args() -> argparse.Namespace:
 
 
 class UsageCounter:
-    """Counts the tokens that each block of a SparseViT computes, as it runs.
+    """Counts the tokens that the blocks of a SparseViT computed.
 
     Args:
-        backbone: The backbone.
+        stages: How many stages it has.
 
     Attributes:
         computed: For each stage, rows of its windows that were computed.
         real: Of those, rows that are tokens of the map and not padding.
-        window_area: Rows of all windows, each block and run counted.
-        tokens: Tokens of the map, each block and run counted.
+        window_area: Rows of all windows, each block and pass counted.
+        tokens: Tokens of the map, each block and pass counted.
     """
 
-    def __init__(self, backbone: SwinBackbone) -> None:
-        stages = len(backbone.stages)
+    def __init__(self, stages: int) -> None:
         self.computed, self.real = [0] * stages, [0] * stages
         self.window_area, self.tokens = [0] * stages, [0] * stages
-        self._sizes: dict[int, tuple[int, int]] = {}
-        for i, stage in enumerate(backbone.stages):
-            stage.register_forward_pre_hook(self._note_size(i, stage.window_size))
-            for block in stage.blocks:
-                block.register_forward_pre_hook(self._count(i))
 
-    def _note_size(self, stage: int, window: int) -> Any:
-        def hook(module: nn.Module, args: tuple) -> None:
-            height, width = args[1]
-            area = -(-height // window) * -(-width // window) * window**2
-            self._sizes[stage] = height * width, area
-
-        return hook
-
-    def _count(self, stage: int) -> Any:
-        def hook(module: nn.Module, args: tuple) -> None:
-            kept: KeptWindows = args[1]
+    def add(self, passes: list[BackbonePass]) -> None:
+        """Counts passes of the backbone."""
+        for block in (block for one in passes for block in one.blocks):
+            kept, (height, width), side = block.kept, block.hw_shape, block.window_size
             images, windows, length = kept.shape
-            rows = images * windows * length
-            self.computed[stage] += rows
-            self.real[stage] += rows - (0 if kept.padding is None else int(kept.padding.sum()))
-            tokens, area = self._sizes[stage]
-            self.tokens[stage] += images * tokens
-            self.window_area[stage] += images * area
-
-        return hook
+            rows, padding = images * windows * length, kept.padding
+            self.computed[block.stage] += rows
+            self.real[block.stage] += rows - (0 if padding is None else int(padding.sum()))
+            self.tokens[block.stage] += images * height * width
+            area = -(-height // side) * -(-width // side) * side**2
+            self.window_area[block.stage] += images * area
 
     def rows(self) -> list[dict[str, float]]:
-        """The shares of each stage, and of all blocks together at last."""
+        """The shares of each stage."""
         columns = zip(self.computed, self.real, self.window_area, self.tokens, strict=True)
         return [
             dict(
@@ -147,9 +131,11 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
     if args.ratios is not None:
         backbone.set_pruning_ratios(read_ratios(args.ratios))
     dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
-    counter = UsageCounter(backbone)
+    counter, recorder = UsageCounter(len(backbone.stages)), WindowRecorder(backbone)
     for i in range(min(args.images, len(dataset))):
         model.test_step(pseudo_collate([dataset[i]]))
+        counter.add(recorder.passes)
+        recorder.passes.clear()
     return counter.rows()
 
 

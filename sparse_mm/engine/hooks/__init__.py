@@ -5,6 +5,7 @@ from sparse_mm.engine.hooks.cpu_speed_hook import CPUSpeedHook
 from sparse_mm.engine.hooks.loss_scale_hook import LossScaleHook
 from sparse_mm.engine.hooks.sparsity_adaptation_hook import SparsityAdaptationHook
 from sparse_mm.engine.hooks.sparsity_search_hook import SparsitySearchHook
+from sparse_mm.engine.hooks.sparsity_visualization_hook import SparsityVisualizationHook
 from sparse_mm.engine.hooks.step_seed_hook import StepSeedHook
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     'LossScaleHook',
     'SparsityAdaptationHook',
     'SparsitySearchHook',
+    'SparsityVisualizationHook',
     'StepSeedHook',
 ]

@@ -26,6 +26,7 @@ class Host:
         dump_metric: The metric that writes predictions into a pickle file.
         loader: Options that the package's own tools give every data loader.
         sample: The class of a data sample, which a whole model wants beside its images.
+        visualizer: The class that draws predictions on a picture; None: they need more than one.
         images_key: Under which a model wants its images; None: it takes the tensor.
     """
 
@@ -41,6 +42,7 @@ class Host:
     dump_metric: str = 'mmengine.evaluator.DumpResults'
     loader: dict[str, Any] = field(default_factory=dict)
     sample: str | None = None
+    visualizer: str | None = None
     images_key: str | None = None
 
 
@@ -56,12 +58,14 @@ HOSTS = {
         tta_joins_masks=False,
         dump_metric='mmdet.evaluation.DumpDetResults',
         sample='mmdet.structures.DetDataSample',
+        visualizer='mmdet.visualization.DetLocalVisualizer',
     ),
     'mmseg': Host(
         metric='mIoU',
         draw=dict(draw=True, interval=1),  # its own default draws every 50th image alone
         pictures='visualizer.save_dir',
         maps_folder=True,
+        visualizer='mmseg.visualization.SegLocalVisualizer',
     ),
     'mmdet3d': Host(
         metric='NuScenes metric/pred_instances_3d_NuScenes/mAP',
@@ -77,6 +81,7 @@ HOSTS = {
         tta_model=dict(type='AverageClsScoreTTA'),
         tta_keys=(),
         loader=dict(pin_memory=True, collate_fn=dict(type='default_collate')),
+        visualizer='mmpretrain.visualization.UniversalVisualizer',
     ),
 }
 

@@ -1,0 +1,135 @@
+"""Pictures of how many layers computed each window, beside what the model finds."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from sparse_mm.engine.command_line import read_config
+from sparse_mm.engine.inspection import build_model
+
+TOOL = 'analysis_tools/visualize_sparsity.py'
+COMMON = """
+default_scope = {scope!r}
+custom_imports = dict(imports=['sparse_mm'])
+backbone = dict(type='SparseViT', embed_dims=8, depths=(2, 2), num_heads=(1, 2), strides=(4, 2),
+                window_size=4, out_indices=(0, 1))
+"""
+CONFIGS = dict(
+    mmdet="""
+model = dict(
+    type='RetinaNet',
+    data_preprocessor=dict(type='DetDataPreprocessor', bgr_to_rgb=True, pad_size_divisor=32,
+                           mean=[100.0] * 3, std=[50.0] * 3),
+    backbone=backbone,
+    neck=dict(type='FPN', in_channels=[8, 16], out_channels=8, num_outs=3),
+    bbox_head=dict(
+        type='RetinaHead', num_classes=3, in_channels=8, stacked_convs=1, feat_channels=8,
+        anchor_generator=dict(type='AnchorGenerator', octave_base_scale=4, scales_per_octave=1,
+                              ratios=[1.0], strides=[4, 8, 16]),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[1.0] * 4)),
+    test_cfg=dict(nms_pre=100, min_bbox_size=0, score_thr=0.0, max_per_img=10,
+                  nms=dict(type='nms', iou_threshold=0.5)))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(100, 80), keep_ratio=True),
+            dict(type='PackDetInputs',
+                 meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=pipeline,
+                                    metainfo=dict(classes=('a', 'b', 'c'))))
+""",
+    mmseg="""
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', bgr_to_rgb=True, pad_val=0, seg_pad_val=255,
+                           size=(64, 64), test_cfg=dict(size_divisor=16),
+                           mean=[100.0] * 3, std=[50.0] * 3),
+    backbone=backbone,
+    decode_head=dict(type='FCNHead', in_channels=16, in_index=1, channels=8, num_classes=3,
+                     num_convs=1, norm_cfg=dict(type='BN')),
+    test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(48, 48)))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(128, 88), keep_ratio=True),
+            dict(type='PackSegInputs')]
+test_dataloader = dict(dataset=dict(type='BaseSegDataset', pipeline=pipeline))
+""",
+    mmpretrain="""
+data_preprocessor = dict(num_classes=3, to_rgb=True, mean=[100.0] * 3, std=[50.0] * 3)
+model = dict(type='ImageClassifier', backbone=dict(backbone, out_indices=(1,)),
+             neck=dict(type='GlobalAveragePooling'),
+             head=dict(type='LinearClsHead', num_classes=3, in_channels=16))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=64, edge='short'),
+            dict(type='CenterCrop', crop_size=64), dict(type='PackInputs')]
+test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=pipeline))
+""",
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(scope):
+        pytest.importorskip(scope, reason=f'needs {scope}')
+        config = tmp_path / 'config.py'
+        config.write_text(COMMON.format(scope=scope) + CONFIGS[scope])
+        model = build_model(read_config(str(config)))
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+        image = np.random.default_rng(0).integers(0, 60, (60, 90, 1), np.uint8).repeat(3, 2)
+        image[10:25, 50:80] = 250  # what matters
+        cv2.imwrite(str(tmp_path / 'image.png'), image)
+        return 'image.png', 'config.py', 'weights.pth'
+
+    return write
+
+
+@pytest.mark.parametrize('scope', CONFIGS)
+def test_windows_are_coloured_beside_what_the_model_finds(files, call_tool, tmp_path, scope):
+    inputs = files(scope)
+    log = call_tool(TOOL, *inputs, '--ratios', '0', '--out', 'found/dense.png', '--score-thr', 0)
+    assert 'written: found/dense.png (on average 100% of the 4 layers' in log
+    log = call_tool(TOOL, *inputs, '--ratios', '[0.6, 0.5]', '--out', 'found/sparse.png')
+    assert '100%' not in log
+    dense, sparse = (cv2.imread(str(tmp_path / f'found/{n}.png')) for n in ('dense', 'sparse'))
+    assert dense.shape[1] > 2 * dense.shape[0] / 1.2  # two panels beside each other
+    left = slice(dense.shape[0] // 4, -dense.shape[0] // 4), slice(50, dense.shape[1] // 3)
+    # Dense, all is mixed with viridis' yellow: little blue. Sparse, some is not.
+    assert (dense[left][..., 0] > dense[left][..., 1]).mean() < 0.01
+    assert (sparse[left][..., 0] > sparse[left][..., 1]).mean() > 0.05
+
+
+def test_a_folder_gives_a_picture_for_each_and_names_what_is_none(
+    files, call_tool, refusal, tmp_path
+):
+    image, config, weights = files('mmpretrain')
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for name in ('a.png', 'a.jpg', 'b.png'):
+        cv2.imwrite(str(folder / name), cv2.imread(str(tmp_path / image)))
+    (folder / 'notes.txt').write_text('not a picture')
+    call_tool(TOOL, 'pictures', config, weights, '--out', 'drawn')
+    names = sorted(path.name for path in (tmp_path / 'drawn').iterdir())
+    assert names == ['a.jpg.png', 'a.png.png', 'b.png']
+    (folder / 'c.png').write_text('not a picture')
+    message = refusal(TOOL, 'pictures', config, weights, '--out', 'again', '--shape', 64, 96)
+    assert '1 of 4 files are not images' in message and 'c.png' in message
+    assert len(list((tmp_path / 'again').iterdir())) == 3
+
+
+def test_refusals(files, refusal, tmp_path):
+    image, config, weights = files('mmpretrain')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'text.png').write_text('no picture')
+    plain = tmp_path / 'plain.py'
+    plain.write_text(
+        "_base_ = './config.py'\nmodel = dict(head=dict(in_channels=512),\n"
+        "    backbone=dict(_delete_=True, type='ResNet', depth=18))\n"
+    )
+    for arguments, said in (
+        (('no.png', config, weights), "'no.png' does not exist or is not an image"),
+        (('text.png', config, weights), 'is not an image'),
+        (('empty', config, weights), "'empty' has no pictures"),
+        ((image, 'no.py', weights), 'no.py'),
+        ((image, config, 'no.pth'), 'no.pth'),
+        ((image, 'plain.py', weights), 'no SparseViT backbones'),
+        ((image, config, weights, '--out', 'x.txt'), '--out must name a picture'),
+        ((image, config, weights, '--ratios', '[1.5]'), 'less than 1'),
+        ((image, config, weights, '--shape', 0, 64), '--shape must be two numbers'),
+        ((image, config, weights, '--score-thr', 2), '--score-thr must be between 0 and 1'),
+    ):
+        assert said in refusal(TOOL, *arguments), arguments
