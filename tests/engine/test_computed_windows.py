@@ -13,7 +13,7 @@ from sparse_mm.engine.computed_windows import (
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT, SparseViTV2
 
-RATIOS = [[0.4, 0.4], [0.5, 0.5, 0.7, 0.7]]
+RATIOS = [[0.7, 0.7], [0.5, 0.5, 0.7, 0.7]]
 
 
 def small(kind=SparseViT, **more):
