@@ -32,6 +32,7 @@ from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.summary import summarise
 from sparse_mm.engine.work_dir import guard_work_dir
 from sparse_mm.ranks import on_every_process, on_main_process
+from sparse_mm.search.evolution import STRATEGIES
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--population', type=int, help='settings of a generation')
     parser.add_argument('--parents', type=int, help='how many of the best have offspring')
     parser.add_argument('--mutation', type=float, help='probability of changing a ratio')
-    parser.add_argument('--strategy', choices=['evolution', 'random'], help='how to search')
+    parser.add_argument('--strategy', choices=STRATEGIES, help='how to search')
     parser.add_argument('--seed', type=int, help='start of all random numbers')
     parser.add_argument('--choices', nargs='+', type=float, help='ratios to choose from')
     parser.add_argument('--stage-limits', nargs='+', type=float, help='largest ratio of each stage')

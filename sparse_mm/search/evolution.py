@@ -1,20 +1,30 @@
 """Evolution of ratios: half mutations, half crossovers of the best (SparseViT, section 3.3).
 
+Beside the paper's strategy there are independent draws, and a surrogate: a Gaussian process over
+all scores chooses which of many draws and offspring are worth an evaluation.
+
 Each generation follows from the seed, its number and the scores so far, by a random generator of
 its own. So the scores are the whole state: a search that was interrupted anywhere is asked again,
 told the scores that are known, and goes on exactly as it would have.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.surrogate import GaussianProcess, rank_by_prediction
 
 # Draws for each candidate still missing before rejection sampling gives way to walking into the
 # budget.
 PATIENCE = 100
+# Candidates that each round adds to those the surrogate chooses from, and draws for each of them.
+POOL = 400
+POOL_PATIENCE = 4
+
+STRATEGIES = ('evolution', 'random', 'surrogate')
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,8 @@ class EvolutionSettings:
         population: Candidates of a generation.
         parents: How many of the best so far mutate and cross.
         mutation: Probability of drawing a gene anew.
-        strategy: ``'evolution'``, or ``'random'`` for independent draws.
+        strategy: ``'evolution'``; ``'random'`` for independent draws; or ``'surrogate'``, where a
+            Gaussian process chooses among draws and offspring by upper confidence bound.
         seed: Start of all random numbers.
     """
 
@@ -50,8 +61,21 @@ class EvolutionSettings:
                 )
         if not 0 < self.mutation <= 1:
             raise BadInputError(f'mutation must be above 0 and at most 1, not {self.mutation}.')
-        if self.strategy not in ('evolution', 'random'):
-            raise BadInputError(f"strategy is 'evolution' or 'random', not {self.strategy!r}.")
+        if self.strategy not in STRATEGIES:
+            raise BadInputError(
+                f"strategy is 'surrogate', 'evolution' or 'random', not {self.strategy!r}."
+            )
+
+    @property
+    def batch(self) -> int:
+        """Candidates asked for at a time: ``population``, and at most a tenth for the surrogate.
+
+        What it has learnt serves the next batch only. The number of processes does not matter, so
+        that any number finds the same.
+        """
+        if self.strategy != 'surrogate':
+            return self.population
+        return min(self.population, max(1, self.evaluations // 10))
 
 
 class Evolution:
@@ -65,6 +89,8 @@ class Evolution:
         excess: How far a candidate is above (positive) or below (negative) the budget; 0 inside.
             It must not rise where a ratio rises.
         settings: How to search.
+        known: Scores of other candidates, within the budget or not, from which the surrogate
+            learns, too; it does not ask for them. The other strategies take no notice.
     """
 
     def __init__(
@@ -72,10 +98,12 @@ class Evolution:
         space: RatioSpace,
         excess: Callable[[Candidate], float],
         settings: EvolutionSettings,
+        known: Mapping[Candidate, float] | None = None,
     ) -> None:
         self.space = space
         self.excess = excess
         self.settings = settings
+        self.known = dict(known or {}) if settings.strategy == 'surrogate' else {}
         self.scores: dict[Candidate, float] = {}
         self.generation = 0
         self.pending: list[Candidate] = []
@@ -93,7 +121,7 @@ class Evolution:
         missing = self.settings.evaluations - len(self.scores)
         if not waiting and missing > 0:
             rng = Random(f'{self.settings.seed} {self.generation}')
-            self.pending = self._breed(min(self.settings.population, missing), rng)
+            self.pending = self._breed(min(self.settings.batch, missing), rng)
             self.generation += 1
             waiting = list(self.pending)
         return waiting
@@ -103,14 +131,27 @@ class Evolution:
         self.scores[candidate] = score
 
     def best(self, count: int = 1) -> list[Candidate]:
-        """The candidates with the highest scores, the earlier first among equals."""
-        return sorted(self.scores, key=lambda candidate: -self.scores[candidate])[:count]
+        """The candidates with the highest scores, the earlier first among equals.
+
+        The surrogate's are those with the highest predictions: of many noisy scores the highest is
+        mostly a lucky one.
+        """
+        return self._ranked(self.scores)[:count]
+
+    def _ranked(self, scores: Mapping[Candidate, float]) -> list[Candidate]:
+        if self.settings.strategy == 'surrogate':
+            return rank_by_prediction(self.space, {**self.known, **self.scores}, list(scores))
+        return sorted(scores, key=lambda candidate: -scores[candidate])
 
     def _breed(self, count: int, rng: Random) -> list[Candidate]:
         found: dict[Candidate, None] = {}
-        parents = self.best(self.settings.parents)
-        if parents and self.settings.strategy == 'evolution':
-            mutation = self.settings.mutation
+        mutation = self.settings.mutation
+        surrogate = self._surrogate()
+        if surrogate is not None:
+            pool = self._pool(surrogate, rng)
+            found.update(dict.fromkeys(surrogate.choose(pool, count) if pool else []))
+        parents = self.best(self.settings.parents) if self.settings.strategy == 'evolution' else []
+        if parents:
             self._collect(
                 lambda: self.space.mutate(rng.choice(parents), rng, mutation), count // 2, found
             )
@@ -122,18 +163,58 @@ class Evolution:
         # The first generation; and what no parent has left to offer.
         self._collect(lambda: self.space.draw(rng), count, found)
         self._collect(lambda: self._walk(rng), count, found)
-        if not found and not self.scores:
+        if not found and not self.scores and not self._known_inside():
             raise BadInputError(
                 f'No setting was found within the budget among {self.draws} draws: widen its '
                 'range, or give the search space more choices.'
             )
         return list(found)
 
+    def _surrogate(self) -> GaussianProcess | None:
+        """The process over all scores; None where there are too few, and for other strategies."""
+        scores = {**self.known, **self.scores}
+        finite = sum(map(math.isfinite, scores.values()))
+        enough = finite > sum(self.space.num_pairs) + 1  # more than a linear function takes
+        if self.settings.strategy != 'surrogate' or not enough:
+            return None
+        return GaussianProcess(self.space, scores)
+
+    def _known_inside(self) -> dict[Candidate, float]:
+        return {c: score for c, score in self.known.items() if not self.excess(c)}
+
+    def _pool(self, surrogate: GaussianProcess, rng: Random) -> list[Candidate]:
+        """What the surrogate chooses from: draws, then offspring of the best and most promising.
+
+        Spaces of deep models have millions of candidates; the offspring climb towards the highest
+        bound without visiting all.
+        """
+        settings, pool = self.settings, dict[Candidate, None]()
+        self._collect(lambda: self.space.draw(rng), POOL, pool, POOL_PATIENCE)
+        self._collect(lambda: self._walk(rng), max(len(pool), POOL // 4), pool, POOL_PATIENCE)
+        best = self._ranked({**self._known_inside(), **self.scores})[: settings.parents]
+
+        def offspring() -> Candidate:
+            if rng.random() < 0.5:
+                return self.space.mutate(rng.choice(parents), rng, settings.mutation)
+            return self.space.cross(rng.choice(parents), rng.choice(parents), rng)
+
+        for _ in range(2):
+            found = list(pool)
+            promising = surrogate.choose(found, settings.parents) if found else []
+            parents = best + promising
+            if parents:
+                self._collect(offspring, len(pool) + POOL, pool, POOL_PATIENCE)
+        return list(pool)
+
     def _collect(
-        self, propose: Callable[[], Candidate | None], count: int, found: dict[Candidate, None]
+        self,
+        propose: Callable[[], Candidate | None],
+        count: int,
+        found: dict[Candidate, None],
+        patience: int = PATIENCE,
     ) -> None:
         """Proposes until ``count`` are found; ends in any case."""
-        for _ in range(PATIENCE * max(count - len(found), 0)):
+        for _ in range(patience * max(count - len(found), 0)):
             if len(found) >= count:
                 return
             candidate = propose()
@@ -141,7 +222,7 @@ class Evolution:
             if candidate is None or self.excess(candidate):
                 continue
             self.feasible_draws += 1
-            if candidate not in self.scores:
+            if candidate not in self.scores and candidate not in self.known:
                 found[candidate] = None
 
     def _walk(self, rng: Random) -> Candidate | None:

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.search.evolution import Evolution, EvolutionSettings
+from sparse_mm.search.evolution import STRATEGIES, Evolution, EvolutionSettings
 from sparse_mm.search.space import RatioSpace
 
 SPACE = RatioSpace.build((2, 2, 6, 2))
@@ -52,20 +52,29 @@ def test_evolution_beats_random_on_a_known_optimum():
     assert sum(faster) >= 9
 
 
-@pytest.mark.parametrize('strategy', ['evolution', 'random'])
+@pytest.mark.parametrize('strategy', STRATEGIES)
 def test_asks_within_the_budget_and_never_twice(strategy):
-    settings = EvolutionSettings(300, 40, 10, 0.1, strategy, 3)
+    evaluations = 100 if strategy == 'surrogate' else 300
+    settings = EvolutionSettings(evaluations, 40, 10, 0.1, strategy, 3)
     evolution = Evolution(SPACE, toy_excess, settings)
     asked = run(evolution, toy)
-    assert len(asked) == len(set(asked)) == 300
+    assert len(asked) == len(set(asked)) == evaluations
     assert all(candidate in SPACE and not toy_excess(candidate) for candidate in asked)
-    assert evolution.best()[0] == max(asked, key=toy)
+    best = max(asked, key=toy)
+    assert toy(evolution.best()[0]) == pytest.approx(toy(best), abs=0.02)
+    assert strategy == 'surrogate' or evolution.best()[0] == best
     assert 0 < evolution.feasible_draws <= evolution.draws
 
 
-@pytest.mark.parametrize('known', [1, 39, 40, 41, 199])
-def test_goes_on_from_any_point_as_if_never_interrupted(known):
-    settings = EvolutionSettings(200, 40, 10, 0.1, 'evolution', 5)
+@pytest.mark.parametrize(
+    ('strategy', 'evaluations', 'known'),
+    [
+        *(('evolution', 200, known) for known in (1, 39, 40, 41, 199)),
+        *(('surrogate', 60, known) for known in (1, 12, 13, 59)),
+    ],
+)
+def test_goes_on_from_any_point_as_if_never_interrupted(strategy, evaluations, known):
+    settings = EvolutionSettings(evaluations, 40, 10, 0.1, strategy, 5)
     whole = run(Evolution(SPACE, toy_excess, settings), toy)
     scores = {candidate: toy(candidate) for candidate in whole[:known]}
     resumed = Evolution(SPACE, toy_excess, settings)
@@ -90,17 +99,21 @@ def test_half_of_a_generation_mutates_and_half_crosses():
     assert not all(is_crossed(child) for child in offspring[:30])
 
 
-def test_small_spaces_are_exhausted_and_the_search_ends():
-    space = RatioSpace.build((2, 2), choices=(0, 0.5))
-    evolution = Evolution(space, unbounded, EvolutionSettings(100, 10, 3))
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_small_spaces_are_exhausted_and_the_search_ends(strategy):
+    space = RatioSpace.build((2, 2), choices=(0, 0.3, 0.5))
+    evolution = Evolution(space, unbounded, EvolutionSettings(100, 10, 3, strategy=strategy))
     assert sorted(run(evolution, lambda c: -sum(map(sum, c)))) == sorted(space)
 
 
-def test_rare_settings_are_walked_to():
+@pytest.mark.parametrize('strategy', STRATEGIES)
+def test_rare_settings_are_walked_to(strategy):
     # One in 120 285 draws: only the sparsest setting fits.
     most = sum(map(sum, SPACE.most)) - 1e-9
     evolution = Evolution(
-        SPACE, lambda c: max(most - sum(map(sum, c)), 0.0), EvolutionSettings(5, 5, 2)
+        SPACE,
+        lambda c: max(most - sum(map(sum, c)), 0.0),
+        EvolutionSettings(5, 5, 2, strategy=strategy),
     )
     assert run(evolution, toy) == [SPACE.most]
 

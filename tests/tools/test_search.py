@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from sparse_mm.checkpoints import latest_checkpoint, read_checkpoint
+from sparse_mm.engine.search.records import Records
 from tests.conftest import ROOT
 from tests.engine.search.toy import toy_config
 
@@ -81,6 +82,29 @@ def test_killed_before_its_first_checkpoint_it_starts_anew_from_its_own_weights(
     assert 'Nothing to resume in run' in log
     assert 'Load checkpoint from start.pth' in log
     assert read_checkpoint(str(tmp_path / 'run' / 'epoch_1.pth'))['meta']['epoch'] == 1
+
+
+@pytest.mark.slow
+def test_a_surrogate_finds_the_same_with_two_processes_and_after_a_kill(trained, config, tmp_path):
+    common = config, trained / 'epoch_4.pth', '--budget', 'macs=0.7', 'macs=0.5', '--work-dir'
+    how = '--strategy', 'surrogate'
+    finish(SEARCH, *common, 'one', *how, cwd=tmp_path)
+    launch = '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone'
+    finish(*launch, SEARCH, *common, 'two', *how, '--launcher', 'pytorch', cwd=tmp_path)
+    states = [tmp_path / name / 'sparsity_search' / 'state.json' for name in ('one', 'two')]
+    one, two = (json.loads(path.read_text())['records'] for path in states)
+    assert one == two
+    # The second budget's choices follow from the first one's scores as well: with one of them
+    # gone, as after a kill, the same is found again.
+    records = Records(states[0], json.loads(states[0].read_text())['identity'], print)
+    records.load()
+    del records.all[len(one) // 2 :]
+    records.save()
+    output = finish(SEARCH, *common, 'one', *how, cwd=tmp_path)
+    assert f'{len(one) // 2} of {len(one)} scores taken from' in output
+    assert json.loads(states[0].read_text())['records'] == one
+    # Its finalists were scored on more images than the 6 of a score.
+    assert {r['num_images'] for r in one if r['role'] == 'final'} == {10}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Compares evolution, random search, uniform ratios and dense, after the same finetuning.
+"""Compares ways of searching, uniform ratios and dense, after the same finetuning.
 
 Each search starts from one adapted checkpoint with the same budgets and evaluations and another
 seed; each winner is finetuned by the same config with the same seeds. What is done already is not
@@ -29,6 +29,7 @@ from sparse_mm.engine.inspection import (
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
+from sparse_mm.search.evolution import STRATEGIES
 from sparse_mm.search.space import RatioSpace
 from sparse_mm.search.timing import measure_whole
 
@@ -43,6 +44,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights adapted to sparsity')
     parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
     parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
+    parser.add_argument(
+        '--strategies',
+        nargs='+',
+        choices=STRATEGIES,
+        default=['random', 'evolution'],
+        help='ways of searching to compare',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
     parser.add_argument(
         '--tune-seeds', type=int, nargs='+', default=[0, 1, 2], help='of each finetuning'
@@ -148,7 +156,7 @@ class Comparison:
         dense = self.space.dense
         rows: list[dict[str, Any]] = [dict(budget='', method='dense', ratios=[dense])]
         searches: dict[str, list[Path]] = {}
-        runs = list(product(('random', 'evolution'), self.args.seeds))
+        runs = list(product(dict.fromkeys(self.args.strategies), self.args.seeds))
         for (strategy, _), folder in zip(runs, self.parallel(self.search, runs), strict=True):
             searches.setdefault(strategy, []).append(folder)
         for budget in self.budgets:

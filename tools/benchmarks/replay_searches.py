@@ -3,7 +3,7 @@
 One search costs hours of evaluations, so a few seeds are all that anybody compares, and chance
 decides between ways of searching that are close. Here a quadratic function of the ratios is fitted
 to the scores in the ``history.csv`` of searches that were done; what it leaves unexplained is the
-noise of a score. On that function, with that noise, both strategies search in seconds, hundreds of
+noise of a score. On that function, with that noise, strategies search in seconds, hundreds of
 times (the idea of surrogate benchmarks: Zela et al., NAS-Bench-301, ICLR 2022). It serves to choose
 population, parents, mutation and the number of evaluations, too.
 """
@@ -34,7 +34,7 @@ from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
-from sparse_mm.search.evolution import Evolution, EvolutionSettings
+from sparse_mm.search.evolution import STRATEGIES, Evolution, EvolutionSettings
 from sparse_mm.search.space import Candidate, RatioSpace
 
 RIDGE = 1e-6  # keeps the fit defined where genes hardly vary
@@ -51,6 +51,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--population', type=int, help='as for tools/search.py')
     parser.add_argument('--parents', type=int, help='as for tools/search.py')
     parser.add_argument('--mutation', type=float, help='as for tools/search.py')
+    parser.add_argument(
+        '--strategies',
+        nargs='+',
+        choices=STRATEGIES,
+        default=['random', 'evolution'],
+        help='what to compare, each with the first; surrogate takes about a second for a replay',
+    )
     parser.add_argument('--seeds', type=int, default=200, help='replays of each strategy')
     return parser.parse_args()
 
@@ -168,6 +175,18 @@ def replay(
     return model(search.best()[0])
 
 
+def gain(values: Sequence[float], others: Sequence[float]) -> str:
+    """Mean difference of paired replays and its standard error."""
+    gains = [value - other for value, other in zip(values, others, strict=True)]
+    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+    return f'{mean(gains):+.4f} ± {error:.4f}'
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Prints one row of the table, at once."""
+    print(f'| {" | ".join(cells)} |', flush=True)
+
+
 def main() -> None:
     """Prints the model's quality and the table."""
     args = parse_args()
@@ -196,27 +215,26 @@ def main() -> None:
             raise BadInputError(f'The budget {budget} needs --latency-table.')
         costs.check_reachable(budget, space)
 
-    print('| budget | evaluations | random | evolution | evolution − random |')
-    print('| --- | --- | --- | --- | --- |')
+    strategies = list(dict.fromkeys(args.strategies))
+    first, others = strategies[0], strategies[1:]
+    header = ['budget', 'evaluations', *strategies, *(f'{name} − {first}' for name in others)]
+    print_row(header)
+    print_row(['---'] * len(header))
     dense = model(space.dense)
     for budget in settings.budgets:
         for length in lengths:
-            found: dict[str, list[float]] = dict(random=[], evolution=[])
+            found: dict[str, list[float]] = {name: [] for name in strategies}
             label = f'{budget}, {length.evaluations} evaluations'
             for seed in tqdm(range(args.seeds), desc=label, leave=False):
                 for strategy, values in found.items():
                     how = replace(length, strategy=strategy, seed=seed)
                     values.append(replay(model, space, costs, budget, how) - dense)
-            random, evolution = found['random'], found['evolution']
-            gains = [e - r for e, r in zip(evolution, random, strict=True)]
-            error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
-            print(
-                f'| {budget} | {length.evaluations} | {mean(random):+.4f} '
-                f'| {mean(evolution):+.4f} | {mean(gains):+.4f} ± {error:.4f} |',
-                flush=True,
-            )
+            means = [f'{mean(values):+.4f}' for values in found.values()]
+            gains = [gain(found[name], found[first]) for name in others]
+            print_row([str(budget), str(length.evaluations), *means, *gains])
     print(
-        'Scores of the winners on the fit, without noise, less that of dense. ± is the standard '
+        'Scores of the winners on the fit, without noise, less that of dense; a winner has the '
+        'highest score, of the surrogate the highest prediction. ± is the standard '
         "error of the replays alone; the fit's own error comes on top."
     )
 

@@ -97,7 +97,8 @@ class SearchSettings:
             population: Candidates of a generation. Defaults to 100.
             parents: How many of the best so far mutate and cross. Defaults to 25.
             mutation: Probability of drawing a gene anew. Defaults to 0.1.
-            strategy: 'evolution', or 'random' to draw all candidates independently. Defaults to
+            strategy: 'evolution'; 'random' to draw all candidates independently; or 'surrogate',
+                where a Gaussian process over all scores chooses what to score. Defaults to
                 'evolution'.
             seed: Start of all random numbers. Defaults to 0.
             choices: As above. Defaults to 0, 0.1, …, 0.8.
@@ -141,6 +142,8 @@ class SearchSettings:
                 'finalists must not be negative, batch at least 1, latency_seconds above 0; they '
                 f'are {finalists}, {batch}, {latency_seconds}.'
             )
+        if strategy == 'surrogate':
+            _check_scored_again(num_images, finalists, final_images)
         return cls(
             budgets,
             metric,
@@ -204,3 +207,18 @@ class SearchSettings:
         named['budgets'] = [str(budget) for budget in self.budgets]
         named['evolution'] = vars(self.evolution)
         return named
+
+
+def _check_scored_again(num_images: int | None, finalists: int, final_images: int | None) -> None:
+    """Checks that a surrogate's finalists, which predictions choose, are scored on more images.
+
+    Raises:
+        BadInputError: They are not.
+    """
+    more = final_images is None or (num_images is not None and final_images > num_images)
+    if not finalists or not more:
+        raise BadInputError(
+            "With strategy='surrogate' predictions choose the finalists, which must be scored on "
+            f'more images: finalists at least 1 and final_images above num_images or None for all; '
+            f'they are {finalists}, {final_images} and {num_images}.'
+        )

@@ -28,6 +28,7 @@ from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel
 from sparse_mm.search.evolution import Evolution
 from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.surrogate import rank_by_prediction
 from sparse_mm.search.timing import measure_whole
 
 FOLDER = 'sparsity_search'
@@ -149,7 +150,10 @@ class SparsitySearch:
             for index, budget in enumerate(budgets):
                 self._score(self._uniform(budget), images, 'uniform', index)
                 self._evolve(index, budget, images)
-            finalists = [self._finalists(budget, images) for budget in budgets]
+            # Predictions may differ in their last bit between machines; decisions must not.
+            finalists = on_main_process(
+                lambda: [self._finalists(budget, images) for budget in budgets]
+            )
             more = self.scorer.num_images(self.settings.final_images)
             if self.settings.finalists and more > images:
                 together = dict.fromkeys([self.dense, *(c for group in finalists for c in group)])
@@ -178,17 +182,30 @@ class SparsitySearch:
             )
         return size
 
-    def _evolution(self, budget: Budget) -> Evolution:
+    def _evolution(self, budget: Budget, known: dict[Candidate, float] | None = None) -> Evolution:
         def excess(candidate: Candidate) -> float:
             return budget.excess(self.costs.cost(candidate, budget.unit))
 
-        return Evolution(self.space, excess, self.settings.evolution)
+        return Evolution(self.space, excess, self.settings.evolution, known)
 
     def _evolve(self, index: int, budget: Budget, images: int) -> None:
-        evolution = self._evolution(budget)
-        while candidates := evolution.ask():
+        # What was scored before this budget's own candidates: also where a search goes on later.
+        known = {
+            record.ratios: record.score
+            for record in self.records.all
+            if record.num_images == images
+            and (record.budget < index or (record.budget, record.role) == (index, 'uniform'))
+        }
+        evolution = self._evolution(budget, known)
+
+        def ask() -> tuple[list[Candidate], int]:
+            candidates = evolution.ask()
             self.feasible = evolution.feasible_draws / evolution.draws
-            scores = self._score(candidates, images, 'population', index, evolution.generation)
+            return candidates, evolution.generation
+
+        while (asked := on_main_process(ask))[0]:
+            candidates, generation = asked
+            scores = self._score(candidates, images, 'population', index, generation)
             for candidate, score in zip(candidates, scores, strict=True):
                 evolution.tell(candidate, score)
             self._check_finite(images)
@@ -206,7 +223,10 @@ class SparsitySearch:
         return inside[:1]
 
     def _finalists(self, budget: Budget, images: int) -> list[Candidate]:
-        """The best of all within a budget that were scored, for whichever budget."""
+        """The best of all within a budget that were scored, for whichever budget.
+
+        The surrogate's are the best by its predictions from all scores.
+        """
         scored = [
             record
             for record in self.records.all
@@ -218,7 +238,11 @@ class SparsitySearch:
             if not budget.excess(self.costs.cost(record.ratios, budget.unit))
         ]
         inside.sort(key=lambda record: -record.score)
-        finalists = [record.ratios for record in inside[: max(1, self.settings.finalists)]]
+        ratios = [record.ratios for record in inside]
+        if self.settings.evolution.strategy == 'surrogate':
+            scores = {record.ratios: record.score for record in scored}
+            ratios = rank_by_prediction(self.space, scores, ratios)
+        finalists = ratios[: max(1, self.settings.finalists)]
         return list(dict.fromkeys(finalists + self._uniform(budget)))
 
     def _best(self, candidates: Sequence[Candidate], images: int) -> Record:

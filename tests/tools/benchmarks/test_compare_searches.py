@@ -12,7 +12,9 @@ from tests.conftest import ROOT
 
 CONFIGS = ROOT / 'configs'
 WINNERS = dict(
-    evolution=[[0.6], [0.8], [0.5, 0.8, 0.8], [0.6]], random=[[0.7], [0.7], [0.6, 0.7, 0.8], [0.6]]
+    evolution=[[0.6], [0.8], [0.5, 0.8, 0.8], [0.6]],
+    random=[[0.7], [0.7], [0.6, 0.7, 0.8], [0.6]],
+    surrogate=[[0.6], [0.8], [0.6, 0.7, 0.8], [0.6]],
 )
 
 
@@ -29,7 +31,7 @@ def tool(monkeypatch):
 def compare(tool, tmp_path, monkeypatch):
     """Runs it with short stand-ins for the long runs; gives what was started and the rows."""
 
-    def run():
+    def run(*options):
         started = []
 
         def call(log, jobs, name, *arguments):
@@ -93,6 +95,7 @@ def compare(tool, tmp_path, monkeypatch):
             *(CONFIGS / 'sparsevit_maskrcnn_shapes_deep_finetune.py', 'adapted.pth'),
             *('--budget', 'latency=0.33..0.36', '--seeds', 0, 1, '--tune-seeds', 0, 1, 2),
             *('--work-dir', tmp_path / 'comparison', '--jobs', 2),
+            *options,
         ]
         monkeypatch.setattr('sys.argv', [str(argument) for argument in arguments])
         tool.main()
@@ -121,6 +124,14 @@ def test_every_search_and_every_winner_once(compare, capsys):
     assert dense['latency'] == [1.0]
     assert random['metrics'][0]['coco/bbox_mAP'] == pytest.approx(1 - 0.1 * 4.1)
     assert '| 0.33 to 0.36 of the dense latency | evolution | 0.590 ±' in capsys.readouterr().out
+
+
+def test_only_the_strategies_that_are_named(compare):
+    started, rows = compare('--strategies', 'random', 'surrogate')
+    searches = [after['--strategy'] for name, after in started if name == 'search.py']
+    assert sorted(searches) == ['random'] * 2 + ['surrogate'] * 2
+    assert [row['method'] for row in rows] == ['dense', 'uniform', 'random', 'surrogate']
+    assert rows[-1]['ratios'] == [WINNERS['surrogate']] * 2
 
 
 def test_what_is_done_is_not_done_again(compare):

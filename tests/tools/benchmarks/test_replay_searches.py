@@ -131,6 +131,20 @@ def test_prints_a_table(tmp_path, call_tool):
         assert -0.1 < evolution < best + 0.01
 
 
+def test_the_surrogate_takes_part_where_it_is_named(tmp_path, call_tool):
+    history = write_history(tmp_path / '0.csv', 0, 200, noise=0.003)
+    printed = call_tool(
+        *(TOOL, CONFIG, history, '--budget', 'macs=0.6..0.7', '--evaluations', 30),
+        *('--seeds', 2, '--strategies', 'random', 'surrogate'),
+    )
+    header, _, row = (line.split('|')[2:-1] for line in printed.splitlines() if line[:1] == '|')
+    names = [name.strip() for name in header]
+    assert names == ['evaluations', 'random', 'surrogate', 'surrogate − random']
+    random, surrogate, gain = (float(cell.split('±')[0]) for cell in row[1:])
+    assert gain == pytest.approx(surrogate - random, abs=2e-4)
+    assert surrogate > random
+
+
 def test_the_same_every_time(tmp_path, call_tool):
     history = write_history(tmp_path / '0.csv', 0, 200, noise=0.003)
     command = TOOL, CONFIG, history, '--budget', 'macs=0.6', '--evaluations', 20, '--seeds', 2
