@@ -20,17 +20,23 @@ def check_not_compiled(runner: Runner, hook: str) -> None:
         BadInputError: MMEngine compiles the training step (``compile`` of the config), or a part of
             the model is compiled.
     """
-    asked = getattr(runner, 'cfg', {}).get('compile', None)
-    by_config = asked is not None and asked is not False
-    by_hand = any(
-        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
-        for module in runner.model.modules()
-    )
-    if not by_config and not by_hand:
+    what = how_compiled(runner)
+    if what is None:
         return
-    what = f'compile={asked!r} compiles the model' if by_config else 'the model is compiled'
     raise BadInputError(
         f'{hook} changes the pruning ratios, and {what}, for one setting of them at a time: after '
         'eight settings PyTorch would silently go back to computing without it; leave the '
         'compiling out here, and compile when you finetune or deploy one setting.'
     )
+
+
+def how_compiled(runner: Runner) -> str | None:
+    """How a runner's model is compiled, as the middle of a sentence; None where it is not."""
+    asked = getattr(runner, 'cfg', {}).get('compile', None)
+    if asked is not None and asked is not False:
+        return f'compile={asked!r} compiles the model'
+    by_hand = any(
+        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+        for module in runner.model.modules()
+    )
+    return 'the model is compiled' if by_hand else None

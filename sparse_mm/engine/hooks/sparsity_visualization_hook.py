@@ -8,7 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.computed_windows import WindowRecorder, paint_layers
+from sparse_mm.engine.hooks.compiling import how_compiled
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.engine.pictures import shown_picture
 from sparse_mm.errors import BadInputError
@@ -29,7 +31,7 @@ class SparsityVisualizationHook(Hook):
 
     Raises:
         BadInputError: ``interval`` is below 1; or, at the start of a run, the model has no
-            SparseViT.
+            SparseViT, or its layers cannot be watched.
     """
 
     priority = 'NORMAL'
@@ -44,12 +46,20 @@ class SparsityVisualizationHook(Hook):
         self.recorder: WindowRecorder | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Checks that there is a SparseViT to look at.
+        """Checks that there is a SparseViT whose layers can be seen.
 
         Raises:
-            BadInputError: There is none.
+            BadInputError: There is none, or it is compiled or computed by another engine.
         """
         find_backbone(runner.model)
+        what = how_compiled(runner)
+        if any(isinstance(module, DeployedBackbone) for module in runner.model.modules()):
+            what = 'another engine or precision computes the backbone'
+        if what is not None:
+            raise BadInputError(
+                f"SparsityVisualizationHook watches the backbone's layers in PyTorch, and {what}; "
+                'leave one of the two out.'
+            )
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Begins to record where the batch is drawn."""

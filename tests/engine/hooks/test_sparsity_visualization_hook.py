@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.hooks import SparsityVisualizationHook
 from sparse_mm.errors import BadInputError
 from tests.engine.search.toy import toy_runner
@@ -49,3 +50,16 @@ def test_a_model_without_sparse_vit_is_refused_at_the_start(tmp_path):
     runner.model.inner.pop('body')
     with pytest.raises(BadInputError, match='no SparseViT backbones'):
         SparsityVisualizationHook().before_run(runner)
+
+
+def test_layers_that_cannot_be_watched_are_refused_at_the_start(tmp_path):
+    runner = toy_runner(tmp_path)
+    hook = SparsityVisualizationHook()
+    hook.before_run(runner)
+    runner.cfg.compile = True
+    with pytest.raises(BadInputError, match=r'compile=True compiles the model; leave one'):
+        hook.before_run(runner)
+    runner.cfg.compile = False
+    runner.model.inner['body'] = DeployedBackbone(runner.model.inner['body'], 'torch', 'bfloat16')
+    with pytest.raises(BadInputError, match=r'another engine or precision computes'):
+        hook.before_run(runner)
