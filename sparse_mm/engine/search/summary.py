@@ -5,6 +5,9 @@ import math
 from sparse_mm.engine.inspection import device_of
 from sparse_mm.engine.search.records import Record
 from sparse_mm.engine.search.sparsity_search import SparsitySearch
+from sparse_mm.search.surrogate import GaussianProcess
+
+MIN_SCORES = 20  # for a trend of which something is left over
 
 
 def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
@@ -32,7 +35,29 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
                 'measured whole, this winner is more than 10 % slower than the sum of its parts: '
                 'measure longer (latency_seconds), on a quieter machine'
             )
+    lines += describe_noise(search)
     device = device_of(search.backbone)
     lines.append(f'costs of {search.report.describe(winners[0])["costs_of"]} on {device}')
     lines.append(f'results: {search.folder}/best.json, history.csv, pareto.png')
     return lines
+
+
+def describe_noise(search: SparsitySearch) -> list[str]:
+    """How far scores lie from their trend over the ratios, so that nobody reads noise as gain.
+
+    Returns:
+        One line; none where there are too few scores to tell.
+    """
+    images = search.scorer.num_images(search.settings.num_images)
+    scores = {
+        record.ratios: record.score
+        for record in search.records.all
+        if record.num_images == images and math.isfinite(record.score)
+    }
+    if len(scores) < max(MIN_SCORES, 3 * sum(search.space.num_pairs)):
+        return []
+    noise = GaussianProcess(search.space, scores).noise
+    return [
+        f'noise: a score on {images} images is about {noise:.2g} off the trend over the ratios (of '
+        f'{len(scores)} scores); between two settings smaller differences say nothing'
+    ]
