@@ -161,16 +161,17 @@ def run(main: Callable[[], None]) -> None:
     """Runs a command; prints what the user can put right as one sentence, no traceback.
 
     Processes of a launcher end together where all goes well; one that fails does not wait for the
-    others.
+    others. A program that joined its processes before, and calls a command, goes on after it.
     """
     read_checkpoints_safely()
+    joined_before = in_group()
     try:
         _run_and_tell(main)
     except BaseException as error:
-        if not in_group():
+        if joined_before or not in_group():
             raise
         leave_alone(error)
-    if in_group():
+    if in_group() and not joined_before:
         leave_together()
 
 

@@ -116,7 +116,7 @@ def backbone_config(cfg: Config) -> dict[str, Any]:
 
 def backbone_places(cfg: Config) -> list[tuple[dict[str, Any], str]]:
     """Where backbones sit in a config's model: the dict that holds each, and its name there."""
-    return list(_places_in(cfg.model))
+    return list(_places_in(cfg.get('model') or {}))
 
 
 def _places_in(node: Any) -> Iterator[tuple[dict[str, Any], str]]:

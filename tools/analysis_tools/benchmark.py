@@ -189,7 +189,9 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
         for item, backbone in zip(runs, backbones, strict=True)
     ]
     passes = [Pass(item, setup, backbone) for item, backbone in zip(runs, backbones, strict=True)]
-    products = matrix_products(setup, args.matrix, {item.precision for item in runs})
+    # float32 is each run's default, under --dtype's autocast, too.
+    precisions = {item.precision for item in runs} - {'float32'}
+    products = matrix_products(setup, args.matrix, precisions)
     device = torch.device(setup.device)
     rounds = rounds_in_turns([*passes, *products.values()], device, args.seconds)
     seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]

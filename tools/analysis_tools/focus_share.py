@@ -81,11 +81,11 @@ def main() -> None:
     cfg = load_config(args)
     if args.checkpoint:
         report(check_checkpoint_file(args.checkpoint))
+    model = build_model(cfg)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     count = min(args.images or len(dataset), len(dataset))
     if count < 1 or 'mask' not in dataset.get_data_info(0):
         raise BadInputError('--images must be at least 1, and the test set one of ShapePictures.')
-    model = build_model(cfg)
     if args.checkpoint:
         report(check_checkpoint(args.checkpoint, model))
         model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint))
