@@ -149,7 +149,7 @@ def has_display() -> bool:
     if named is None:
         return False
     _, host, number = named.groups()
-    path = f'/tmp/.X11-unix/X{number}'
+    path = f'/tmp/.X11-unix/X{number}'  # where X servers listen, on every system
     places: list[tuple[int, Any]] = [(socket.AF_INET, (host, 6000 + int(number)))]
     if host in ('', 'unix'):
         places = [(socket.AF_UNIX, path), (socket.AF_UNIX, f'\0{path}')]

@@ -50,7 +50,7 @@ def window_tables(
 
 def kept_rows(
     tokens: Tensor, ranking: Tensor | None, kept: int, batch: int, num_tokens: int, padded: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Looks up the windows that a block computes.
 
     Args:
@@ -63,8 +63,9 @@ def kept_rows(
         padded: Whether there is padding.
 
     Returns:
-        ``(B * k * N,)`` int64, the rows of the flattened map, padding one behind the last; and
-        ``(B * k,)`` int64, the windows in their grid.
+        ``(B * k * N,)`` int64, the rows of the flattened map, padding one behind the last;
+        ``(B, k)`` int64, the windows in their grid; and ``(B, k, N)`` bool, True for padding, empty
+        where there is none.
     """
     if ranking is None:
         windows = torch.arange(kept, device=tokens.device).expand(batch, kept)
@@ -72,9 +73,10 @@ def kept_rows(
         windows = ranking[:, :kept]  # (B, k)
     inside = tokens[windows]  # (B, k, N), of each window's own image
     rows = inside + torch.arange(batch, device=tokens.device)[:, None, None] * num_tokens
-    if padded:
-        rows = rows.masked_fill(inside == num_tokens, batch * num_tokens)
-    return rows.flatten(), windows.flatten()
+    if not padded:
+        return rows.flatten(), windows, rows.new_empty(0, dtype=torch.bool)
+    padding = inside == num_tokens
+    return rows.masked_fill(padding, batch * num_tokens).flatten(), windows, padding
 
 
 @lru_cache(maxsize=256)
@@ -109,14 +111,21 @@ def _(
 @torch.library.custom_op('sparse_mm::kept_rows', mutates_args=())
 def kept_rows_operator(
     tokens: Tensor, ranking: Tensor | None, kept: int, batch: int, num_tokens: int, padded: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`kept_rows` as one operator."""
-    rows, windows = kept_rows(tokens, ranking, kept, batch, num_tokens, padded)
-    return rows, windows.clone()  # never a view of the ranking
+    rows, windows, padding = kept_rows(tokens, ranking, kept, batch, num_tokens, padded)
+    # Never a view of the ranking.
+    return rows, windows.clone(memory_format=torch.contiguous_format), padding
 
 
 @kept_rows_operator.register_fake
 def _(
     tokens: Tensor, ranking: Tensor | None, kept: int, batch: int, num_tokens: int, padded: bool
-) -> tuple[Tensor, Tensor]:
-    return tokens.new_empty(batch * kept * tokens.shape[1]), tokens.new_empty(batch * kept)
+) -> tuple[Tensor, Tensor, Tensor]:
+    length = tokens.shape[1]
+    shape = (batch, kept, length) if padded else (0,)
+    return (
+        tokens.new_empty(batch * kept * length),
+        tokens.new_empty(batch, kept),
+        tokens.new_empty(shape, dtype=torch.bool),
+    )

@@ -178,11 +178,9 @@ def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: i
     """
     look_up = kept_rows_operator if is_compiled() else kept_rows
     padded, length = grid.padding is not None, grid.tokens.shape[1]
-    rows, windows = look_up(grid.tokens, ranking, kept, batch, grid.num_tokens, padded)
-    padding = None
-    if padded:
-        padding = (rows == batch * grid.num_tokens).view(batch * kept, length, 1)
-    mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows]  # (B * k,)
+    rows, windows, outside = look_up(grid.tokens, ranking, kept, batch, grid.num_tokens, padded)
+    padding = outside.view(batch * kept, length, 1) if padded else None
+    mask_kind = None if grid.mask_kind is None else grid.mask_kind[windows].flatten()  # (B * k,)
     return KeptWindows(rows, padding, mask_kind, grid.masks, (batch, kept, length))
 
 
