@@ -1,5 +1,7 @@
 # make demo   set up, then train, sparsify and test on generated scenes (some minutes on two cores)
-# make test   set up, then the test suite, in two processes
+# make test   set up, then the tests, in two processes; without those that take long
+# make test-slow  those: whole runs of the command lines, engines, killed runs
+# make test-all   all of them, every Swin config of the hosts, and make faults
 # make faults kill toy runs at 20 moments, in one process and in two, and resume them (ten minutes)
 # make lint   set up, then ruff and mypy
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
@@ -12,7 +14,10 @@ STACK ?=
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 DEMO := work_dirs/demo
 
-.PHONY: demo test faults lint setup wheels
+# A worker that dies ends the run and names its test: xdist's loadfile may wait for ever otherwise.
+PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
+
+.PHONY: demo test test-slow test-all faults lint setup wheels
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)" --stack "$(STACK)"
@@ -21,7 +26,13 @@ demo: setup
 	@$(VENV)/bin/python tools/demo.py --work-dir $(DEMO)
 
 test: setup
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not campaign" $(PYTEST_ARGS)
+
+test-slow: setup
+	$(PYTEST) -m "slow and not campaign" $(PYTEST_ARGS)
+
+test-all: setup faults
+	$(PYTEST) $(PYTEST_ARGS)
 
 faults: setup
 	FAULTS=20 $(VENV)/bin/python -m pytest -s -q tests/faults/test_kills.py -k same_end

@@ -2,7 +2,7 @@
 
 Each is parsed, built at reduced width with the host's Swin beside it, started from a checkpoint of
 that, compared dense, and trained a step at mixed ratios. Some are checked in every run; all of them
-with ``-m slow``, in shares of ``HOSTS_SHARD=1/4`` where one machine is not enough.
+by ``make test-all``, in shares of ``HOSTS_SHARD=1/4`` where one machine is not enough.
 """
 
 import os
@@ -26,12 +26,12 @@ UNREADABLE = [f'swinv2-{size}-w12_8xb128_in21k-192px.py' for size in ('base', 'l
 SHARD, SHARDS = map(int, os.environ.get('HOSTS_SHARD', '1/1').split('/'))
 
 
-def slow_unless_in_the_subset():
+def campaign_unless_in_the_subset():
     for i, name in enumerate(CONFIGS):
         if name in SUBSET:
             yield name
         elif i % SHARDS == SHARD - 1:
-            yield pytest.param(name, marks=pytest.mark.slow)
+            yield pytest.param(name, marks=pytest.mark.campaign)
 
 
 def test_the_subset_is_there():
@@ -56,7 +56,7 @@ def reduced(swin):
     return small
 
 
-@pytest.mark.parametrize('name', slow_unless_in_the_subset())
+@pytest.mark.parametrize('name', campaign_unless_in_the_subset())
 def test_the_backbone_takes_swins_place(name, tmp_path):
     require_configs_of(name.partition('::')[0])
     if name.rpartition('/')[2] in UNREADABLE:
