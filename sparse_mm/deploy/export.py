@@ -20,6 +20,8 @@ from sparse_mm.errors import BadInputError
 
 # Has GridSample and LayerNormalization, and is what PyTorch's exporter itself is written for.
 OPSET = 18
+# The first whose GridSample reads clips, too.
+OPSET_OF_CLIPS = 20
 # Largest difference from PyTorch, of an output's largest value.
 TOLERANCE = 1e-3
 # The input of an exported graph, and its dimension where that is free.
@@ -28,21 +30,32 @@ IMAGES, BATCH = 'images', 'batch'
 Pass = Callable[[Tensor], list[Tensor]]
 
 
-def random_images(batch: int, shape: tuple[int, int], channels: int = 3, seed: int = 0) -> Tensor:
-    """Draws soft random colours, the same in each run.
+def random_images(batch: int, shape: tuple[int, ...], channels: int = 3, seed: int = 0) -> Tensor:
+    """Draws soft random colours of a shape, ``(H, W)`` or ``(T, H, W)``, the same in each run.
 
     White noise would tell little: its windows matter so equally that rounding decides which are
     kept, and where latent tokens look, from pixel to pixel nothing is alike, so that two orders of
     summation in PyTorch alone can give tokens that differ by percents.
     """
     generator = torch.Generator().manual_seed(seed)
-    cells = torch.randn(batch, channels, 8, 8, generator=generator)
-    return F.interpolate(cells, size=shape, mode='bicubic')
+    cells = torch.randn(batch, channels, *(8 for _ in shape), generator=generator)
+    return F.interpolate(cells, size=shape, mode='bicubic' if len(shape) == 2 else 'trilinear')
 
 
-def to_program(module: nn.Module, images: Tensor, path: Path, meta: dict[str, str]) -> Pass:
+def captured(module: nn.Module, images: Tensor, free_batch: bool) -> Any:
+    """Captures a module by ``torch.export``, for the images' own batch or for any."""
+    if not free_batch:
+        return torch.export.export(module, (images,))
+    # A dimension of 1 would be taken for a constant.
+    two = torch.cat([images[:1], images[:1]])
+    return torch.export.export(module, (two,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
+
+
+def to_program(
+    module: nn.Module, images: Tensor, path: Path, meta: dict[str, str], free_batch: bool = False
+) -> Pass:
     """Writes a program of ``torch.export``; gives a function that runs the written file."""
-    program = torch.export.export(module, (images,))
+    program = captured(module, images, free_batch)
     torch.export.save(program, path, extra_files=meta)
     loaded = torch.export.load(path).module()
     return lambda x: list(loaded(x))
@@ -60,7 +73,7 @@ def write_onnx(
 
     Args:
         module: In evaluation mode, on a CPU.
-        images: An example, ``(B, C, H, W)``.
+        images: An example, ``(B, C, H, W)`` or ``(B, C, T, H, W)``.
         path: The file.
         meta: Kept in the file.
         names: Of the outputs.
@@ -74,21 +87,16 @@ def write_onnx(
         count: Any = op.Constant(value_ints=[x.shape[dim]])
         return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
 
-    sizes = None
-    if free_batch:
-        # A dimension of 1 would be taken for a constant.
-        images = images[:1].repeat(2, 1, 1, 1)
-        sizes = ({0: torch.export.Dim(BATCH)},)
     # It tells of each node that it does not fold.
     logging.getLogger('onnxscript').setLevel(logging.ERROR)
     # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
     with sdpa_kernel(SDPBackend.MATH), redirect_stdout(sys.stderr):
-        program = torch.export.export(module, (images,), dynamic_shapes=sizes)
+        program = captured(module, images, free_batch)
         exported: Any = torch.onnx.export(
             program,
             input_names=[IMAGES],
             output_names=list(names),
-            opset_version=OPSET,
+            opset_version=OPSET_OF_CLIPS if images.dim() == 5 else OPSET,
             dynamo=True,
             verbose=False,
             custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
@@ -98,12 +106,17 @@ def write_onnx(
 
 
 def to_onnx(
-    module: nn.Module, images: Tensor, path: Path, meta: dict[str, str], names: list[str]
+    module: nn.Module,
+    images: Tensor,
+    path: Path,
+    meta: dict[str, str],
+    names: list[str],
+    free_batch: bool = False,
 ) -> Pass:
     """Writes ONNX; gives a function that runs the written file in onnxruntime, on the CPU."""
     import onnxruntime
 
-    write_onnx(module, images, path, meta, names)
+    write_onnx(module, images, path, meta, names, free_batch)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])

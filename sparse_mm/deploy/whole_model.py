@@ -61,7 +61,7 @@ class WholeModel(nn.Module):
         self.image_size = image_size
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Computes ``(B, C, H, W)``; :meth:`describe` names what comes out."""
+        """Computes ``(B, C, H, W)`` or clips; :meth:`describe` names what comes out."""
         if self.kind == CLASSIFIER:
             return (self.model(images, mode='tensor').softmax(dim=-1),)  # (B, classes)
         if self.kind == SEGMENTOR:

@@ -179,6 +179,8 @@ def fixed_image_size(cfg: Config, split: str) -> tuple[int, int]:
     loader = cfg.get(f'{split}_dataloader') or {}
     size = None
     for dataset in leaf_datasets(loader.get('dataset') or ConfigDict()):
+        if dataset.get('frames') and dataset.get('size'):  # clips that are drawn in it
+            size = int(dataset['size']), int(dataset['size'])
         for transform in dataset.get('pipeline') or ():
             size = size_after(transform) or size
     if size is None:

@@ -12,19 +12,20 @@ from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
 NOT_OF_IMAGES = ('Load', 'Pack')
 
 
-def describe_preprocessing(cfg: Config, image_size: tuple[int, int]) -> dict[str, Any]:
+def describe_preprocessing(cfg: Config, shape: tuple[int, ...]) -> dict[str, Any]:
     """Describes a config's test preprocessing.
 
     Args:
         cfg: The config.
-        image_size: ``(H, W)`` of the exported graph.
+        shape: ``(H, W)`` of the exported graph, of clips ``(T, H, W)``.
 
     Returns:
         Plain values: ``size`` of the images, ``channels`` (their order), ``mean`` and ``std`` in
         that order, of values from 0 to 255; ``layout`` and ``dtype`` of the graph's input;
-        ``pipeline``, the config's own transforms.
+        ``pipeline``, the config's own transforms; of clips ``frames``, too.
     """
     settings = preprocessor_config(cfg)
+    *frames, height, width = shape
     swaps = any(settings.get(name) for name in ('bgr_to_rgb', 'to_rgb', 'rgb_to_bgr'))
     mean, std = settings.get('mean'), settings.get('std')
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
@@ -35,11 +36,12 @@ def describe_preprocessing(cfg: Config, image_size: tuple[int, int]) -> dict[str
         if not name_of(transform['type']).startswith(NOT_OF_IMAGES)
     ]
     return dict(
-        layout='NCHW',
+        layout='NCTHW' if frames else 'NCHW',
         dtype='float32',
-        size=list(image_size),
-        # Hosts read images with OpenCV, whose order is BGR.
-        channels='RGB' if swaps else 'BGR',
+        **(dict(frames=frames[0]) if frames else {}),
+        size=[height, width],
+        # Hosts read images with OpenCV, whose order is BGR; videos are decoded as RGB.
+        channels='RGB' if swaps or frames else 'BGR',
         mean=[0.0] * 3 if mean is None else [float(value) for value in mean],
         std=[1.0] * 3 if std is None else [float(value) for value in std],
         pipeline=transforms,

@@ -31,6 +31,25 @@ def describe_widths(weights: Mapping[str, Tensor], archs: Mapping[str, Mapping[s
     return ''
 
 
+def warn_of_constants(checkpoint: Mapping[str, Any], path: str, backbone: nn.Module) -> None:
+    """Says where a converted checkpoint gives its outputs under other constants than a backbone's.
+
+    Args:
+        checkpoint: As read; the converter's ``meta`` names its constants.
+        path: Its file.
+        backbone: Takes its weights; one without constants has nothing to say.
+    """
+    meta = checkpoint.get('meta')
+    needed = meta.get('constants') if isinstance(meta, Mapping) else None
+    own = getattr(backbone, 'constants', needed)
+    if needed is not None and own != needed:
+        MMLogger.get_current_instance().warning(
+            f'{path!r} gives its outputs with constants={needed!r}, and this '
+            f'{type(backbone).__name__} has constants={own!r}, so it gives others; set '
+            f'model.backbone.constants={needed} where they shall be the same.'
+        )
+
+
 def load_pretrained(
     backbone: nn.Module,
     path: str,
@@ -56,7 +75,8 @@ def load_pretrained(
         BadInputError: The checkpoint cannot be read, or it is one of another model: of other
             shapes, or with less than half of the weights.
     """
-    found = weights_of(read_checkpoint(path), path)
+    checkpoint = read_checkpoint(path)
+    found = weights_of(checkpoint, path)
     try:
         weights = prepare(_below(prefix, found) if prefix else found)
     except BadInputError as error:
@@ -81,6 +101,7 @@ def load_pretrained(
             f'The checkpoint {path!r} has {present} of the {len(needed)} weights of this '
             f'{type(backbone).__name__}, too few to start from; it lacks {first_few(missing)}.'
         )
+    warn_of_constants(checkpoint, path, backbone)
     logger = MMLogger.get_current_instance()
     if missing:
         logger.warning(f'{path!r} lacks {first_few(missing)}; these start from scratch.')

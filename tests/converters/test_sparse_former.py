@@ -54,6 +54,25 @@ def test_the_authors_outputs(shared, call_tool, tmp_path, name, cls, arch):
 
 
 @torch.no_grad()
+def test_the_authors_image_model_sees_a_still_clip_as_it_sees_the_image(
+    shared, call_tool, tmp_path
+):
+    weights, image, _ = load_tame(shared, 'tame_sparseformer_t')
+    torch.save(dict(model=weights), tmp_path / 'theirs.pth')
+    call_tool(TOOL, 'theirs.pth', 'ours.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'ours.pth'))
+    image = torch.nn.functional.interpolate(image[:1], (56, 72), mode='bilinear').double()
+    found = []
+    for cls in (SparseFormer, VideoSparseFormer):
+        model = cls('tiny', init_cfg=start).double().eval()
+        model.init_weights()
+        if cls is VideoSparseFormer:
+            image = image.unsqueeze(2).expand(-1, -1, 32, -1, -1)
+        found.append(model(image)[0])
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
 def test_both_namings_give_the_same_model(shared):
     weights, _, _ = load_tame(shared, 'tame_sparseformer_t')
     library = {}

@@ -236,7 +236,7 @@ def test_refusals(checkpoint, refusal, tmp_path, monkeypatch):
     _, path, _ = checkpoint(FORMER)
     export = partial(refusal, TOOL, path)
     assert 'must end in .onnx or .pt2' in export('--out', 'm.pb')
-    assert '--batch and --shape must be at least 1' in export('--out', 'm.pt2', '--batch', 0)
+    assert '--shape and --frames must be at least 1' in export('--out', 'm.pt2', '--batch', 0)
     assert 'SparseFormer cannot be pruned' in export('--out', 'm.pt2', '--ratios', '0.5')
     assert 'smaller than the stride' in export('--out', 'm.pt2', '--shape', 2, 60)
     assert "'none.pth' does not exist" in export('none.pth', '--out', 'm.pt2')

@@ -66,9 +66,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="the configs' whole models: backbone, neck, heads, post-processing",
     )
-    parser.add_argument('--batch', type=int, help="images (default: the preset's, or 1)")
+    parser.add_argument('--batch', type=int, help="images or clips (default: the preset's, or 1)")
     parser.add_argument(
         '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the runs' own sizes"
+    )
+    parser.add_argument(
+        '--frames', type=int, help="of clips, for models of clips, instead of the runs' own"
     )
     parser.add_argument(
         '--engine',
@@ -125,7 +128,10 @@ def read_runs(args: argparse.Namespace) -> list[Run]:
     if args.preset:
         runs = PRESETS[args.preset].rows(args.train, size)
     else:
-        runs = [read_run(given, size, args.whole) for given in args.run]
+        runs = [read_run(given, size, args.whole, args.frames) for given in args.run]
+    in_clips = [item.name for item in runs if item.frames is not None]
+    if args.frames is not None and not in_clips:
+        raise BadInputError('--frames is for models of clips, and none of the runs is one.')
     names = [item.name for item in runs]
     for name in names:
         if names.count(name) > 1:
@@ -139,6 +145,11 @@ def read_runs(args: argparse.Namespace) -> list[Run]:
             raise BadInputError(
                 '--engine and --precision are for inference without --compile and --dtype; an '
                 "engine 'compile' and a precision 'bfloat16' are among them."
+            )
+        if in_clips:
+            raise BadInputError(
+                f'--engine and --precision compute images, and {in_clips[0]!r} sees clips; '
+                '--compile and --dtype time it, and tools/deployment/export.py exports it.'
             )
         runs = on_engines(runs, args.engine, args.precision)
     drawn = [item.name for item in runs if item.draws_ratios]
@@ -164,9 +175,11 @@ def check(args: argparse.Namespace) -> None:
     if args.matrix is None:
         args.matrix = 8192 if args.device.startswith('cuda') else 2048
     problems = check_device_name(args.device)
-    counts = [args.batch, args.threads, *(args.shape or ())]
+    counts = [args.batch, args.threads, args.frames, *(args.shape or ())]
     if min((n for n in counts if n is not None), default=1) < 1 or args.seconds <= 0:
-        problems.append('--batch, --shape and --threads must be at least 1, --seconds above 0.')
+        problems.append(
+            '--batch, --shape, --frames and --threads must be at least 1, --seconds above 0.'
+        )
     if args.matrix < 16 or args.matrix % 16:
         problems.append(f'--matrix must be a multiple of 16, not {args.matrix}.')
     if args.plot and Path(args.plot).suffix not in PLOTS:
@@ -183,7 +196,7 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
         dict(
             name=item.name,
             settings=item.settings,
-            image_size=list(item.image_size),
+            image_size=[*([] if item.frames is None else [item.frames]), *item.image_size],
             gmacs=count_gmacs(item, setup, backbone),
         )
         for item, backbone in zip(runs, backbones, strict=True)

@@ -1,6 +1,5 @@
 """Where a VideoSparseFormer's tokens look over time, drawn into frames in a row."""
 
-import os
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DATASETS
 from torch import Tensor
 
-from sparse_mm.engine.inspection import leaf_datasets
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.clips import read_views
 
 MOST_FRAMES = 8  # in a row
 
@@ -36,26 +32,7 @@ def load_clip(
     Raises:
         BadInputError: There is no such file or sample, or it is no video.
     """
-    if not (cfg.get('test_dataloader') or {}).get('dataset'):
-        raise BadInputError('The config has no test_dataloader, which says how clips are read.')
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    squeeze = [] if shape is None else [dict(type='ResizeClips', size=shape)]
-    steps = [*dataset.pipeline[:-1], *squeeze, dataset.pipeline[-1]]
-    if name.isdigit() and not os.path.exists(name):
-        built = DATASETS.build({**dataset, 'pipeline': steps})
-        if int(name) >= len(built):
-            raise BadInputError(f'The test set has {len(built)} samples, and no number {name}.')
-        data = built[int(name)]
-    else:
-        if not any(step.get('clip_len') for step in steps):  # of clips that are drawn
-            size = dataset.get('size')
-            steps = [
-                dict(type='DecodeClips', clip_len=dataset.get('frames', 16), mode='uniform'),
-                *([dict(type='ResizeClips', size=size)] if size and shape is None else []),
-                *steps,
-            ]
-        data = Compose(steps)(dict(video_path=name))
-    inputs = data['inputs'][0] if data['inputs'].dim() == 5 else data['inputs']  # (3, T, H, W)
+    inputs = read_views(name, cfg, shape)[0]  # (3, T, H, W)
     x = model.data_preprocessor(dict(inputs=inputs[None]), False)['inputs']
     return inputs.permute(1, 2, 3, 0).numpy(), x
 

@@ -159,9 +159,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [head, ['---'] * len(head)]
     macs = {row['name']: row['gmacs'] for row in rows}[conditions['baseline']]
     for row in rows:
-        height, width = row['image_size']
         low, high = row['faster_quartiles']
-        cells = [row['name'], f'{height}×{width}', f'{row["gmacs"]:.2f}']
+        cells = [row['name'], '×'.join(map(str, row['image_size'])), f'{row["gmacs"]:.2f}']
         cells += [f'{row["gmacs"] / macs:.3f}', f'{row["faster"]:.2f}× ({low:.2f}–{high:.2f})']
         cells += [f'{row["in_engine"]:.2f}×'] if with_engines else []
         cells += [f'{row["median_ms"]:.2f}'] if on_gpu or with_engines else []

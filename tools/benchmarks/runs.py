@@ -14,14 +14,15 @@ from torch import nn
 
 from sparse_mm.deploy import ENGINES, check_engine
 from sparse_mm.engine.command_line import read_config
-from sparse_mm.engine.hosts import scope_of
-from sparse_mm.engine.inspection import backbone_config, usual_image_size
+from sparse_mm.engine.hosts import is_kind, scope_of
+from sparse_mm.engine.inspection import backbone_config, usual_clip_length, usual_image_size
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import WithoutRandomNumbers
 from tools.benchmarks.whole import build_whole, model_config
 
 RANDOM = 'random'
 """As ``pruning_ratios``: drawn anew for every pass, as the adaptation draws them."""
+CLIP_BACKBONES = ('VideoSparseFormer',)
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,12 @@ def on_engines(runs: Sequence[Run], engines: Sequence[str], precisions: Sequence
     ]
 
 
-def read_run(given: Sequence[str], image_size: tuple[int, int] | None, whole: bool = False) -> Run:
+def read_run(
+    given: Sequence[str],
+    image_size: tuple[int, int] | None,
+    whole: bool = False,
+    frames: int | None = None,
+) -> Run:
     """Reads one ``--run NAME CONFIG [key=value ...]``.
 
     Args:
@@ -117,6 +123,7 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None, whole: bo
             ``mmdet.SwinTransformer``, whose arguments are then the keys.
         image_size: ``(H, W)``, instead of the config's own.
         whole: Whether to take the config's whole model, not its backbone alone.
+        frames: Of clips, instead of the config's own; models of images have none.
 
     Raises:
         BadInputError: It names no config, an override is not key=value, or no size is known.
@@ -135,14 +142,23 @@ def read_run(given: Sequence[str], image_size: tuple[int, int] | None, whole: bo
             raise BadInputError(f'--run {name} {source} names no config file; give --shape H W.')
         overridden = Config(dict(type=source))
         overridden.merge_from_dict(options.options)
-        return Run(name, overridden.to_dict(), image_size)
+        if not is_kind(source, *CLIP_BACKBONES):
+            return Run(name, overridden.to_dict(), image_size)
+        if frames is None:
+            raise BadInputError(f'--run {name} {source} sees clips; give --frames N, too.')
+        return Run(name, overridden.to_dict(), image_size, frames=frames)
     cfg = read_config(source, options.options)
+    backbone = Config(backbone_config(cfg)).to_dict()
+    own = None
+    if is_kind(backbone['type'], *CLIP_BACKBONES):
+        own = frames or usual_clip_length(cfg, 'test')
     return Run(
         name,
-        model_config(cfg) if whole else Config(backbone_config(cfg)).to_dict(),
+        model_config(cfg) if whole else backbone,
         image_size or usual_image_size(cfg, 'test'),
         scope_of(cfg),
         tuple(cfg.get('custom_imports', {}).get('imports', ())),
+        frames=own,
         whole=whole,
     )
 

@@ -6,6 +6,7 @@ in it. The file takes its name only after it ran and gave what PyTorch gives.
 python tools/deployment/export.py CONFIG CHECKPOINT --out backbone.onnx
 python tools/deployment/export.py CONFIG CHECKPOINT --out model.onnx --whole
 
+Models of clips are exported for one number of frames, too; several views of a video are a batch.
 A whole model is described in a JSON file beside it: what the outputs are, and how images are made
 fit for it. tools/deployment/run_exported.py runs it.
 """
@@ -25,7 +26,7 @@ from mmengine.config import Config, DictAction
 from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
 from sparse_mm.deploy.export import compare, random_images, to_onnx, to_program
 from sparse_mm.deploy.structure import output_names
-from sparse_mm.deploy.whole_model import WholeModel
+from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
 from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
@@ -34,6 +35,8 @@ from sparse_mm.engine.inspection import (
     build_model,
     input_channels,
     our_backbone,
+    sees_clips,
+    usual_clip_length,
     usual_image_size,
 )
 from sparse_mm.engine.preprocessing import describe_preprocessing
@@ -68,7 +71,17 @@ def parse_args() -> argparse.Namespace:
         help='the model, not its backbone alone: a classifier up to its scores, a segmentor up to '
         'its logits, a detector up to what neck and dense head give',
     )
-    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
+    parser.add_argument(
+        '--frames',
+        type=int,
+        help='frames of a clip, for models of clips; by default those of the test pipeline',
+    )
+    parser.add_argument('--batch', type=int, default=1, help='images or clips (default: 1)')
+    parser.add_argument(
+        '--free-batch',
+        action='store_true',
+        help='let the file take any number of images or clips, not --batch alone',
+    )
     parser.add_argument(
         '--ratios',
         help='pruning ratios, as JSON ("[0.5, 0, 0.2, 0]", "0.6") or a JSON file; by default the '
@@ -118,22 +131,26 @@ def temporary_path(out: Path) -> Path:
     return out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
 
 
-def build(args: argparse.Namespace) -> tuple[Config, Any, Any, tuple[int, int]]:
+def build(args: argparse.Namespace) -> tuple[Config, Any, Any, tuple[int, ...]]:
     """Builds the config's model with its weights and ratios.
 
     Returns:
         The config, the model (the backbone alone unless ``--whole``), its backbone, and the image
-        size.
+        size, of clips ``(T, H, W)``.
 
     Raises:
         BadInputError: The config has no such backbone or size, the checkpoint is of another model,
             or the ratios do not fit.
     """
     cfg = read_config(args.config, args.cfg_options)
-    shape = tuple(args.shape or usual_image_size(cfg, 'test'))
+    shape: tuple[int, ...] = tuple(args.shape or usual_image_size(cfg, 'test'))
     # A text model, or whatever else stands beside the backbone, is built if it is wanted.
     model = build_model(cfg) if args.whole else build_backbone(cfg)
     backbone = our_backbone(model)
+    if sees_clips(backbone):
+        shape = (args.frames or usual_clip_length(cfg, 'test'), *shape)
+    elif args.frames is not None:
+        raise BadInputError(f'--frames: {type(backbone).__name__} is no model of clips.')
     if args.checkpoint is None:
         backbone.init_cfg = None
         backbone.init_weights()
@@ -170,19 +187,28 @@ def main() -> None:
     expand_home(args)
     out = Path(args.out)
     check_out(out)
-    if args.batch < 1 or (args.shape and min(args.shape) < 1):
-        raise BadInputError('--batch and --shape must be at least 1.')
+    given = [args.batch, *(args.shape or ()), *([] if args.frames is None else [args.frames])]
+    if min(given) < 1:
+        raise BadInputError('--batch, --shape and --frames must be at least 1.')
     temporary = temporary_path(out)
     with redirect_stdout(sys.stderr):  # what others print while they work
         cfg, model, backbone, shape = build(args)
         images = random_images(args.batch, shape, input_channels(backbone))
         description: dict[str, Any] = {}
         if args.whole:
-            module: Any = WholeModel(model, shape).eval()
+            module: Any = WholeModel(model, (shape[-2], shape[-1])).eval()
+            if args.free_batch and module.kind != CLASSIFIER:
+                raise BadInputError(
+                    f'--free-batch: the whole graph of a {module.kind} is for one batch; leave it '
+                    'out.'
+                )
             expected, names, levels = module.describe(images)
             description = dict(
                 kind=module.kind,
-                outputs={n: list(e.shape) for n, e in zip(names, expected, strict=True)},
+                outputs={
+                    n: [None if args.free_batch else len(e), *e.shape[1:]]
+                    for n, e in zip(names, expected, strict=True)
+                },
                 neck_levels=levels,
                 classes=list(class_names(args.checkpoint)),
                 preprocessing=describe_preprocessing(cfg, shape),
@@ -191,14 +217,14 @@ def main() -> None:
             module, names = backbone, output_names(backbone)
             expected = list(backbone(images))
         if isinstance(backbone, SwinBackbone):
-            backbone.fix_image_size(shape)
+            backbone.fix_image_size((shape[-2], shape[-1]))
         ratios = getattr(backbone, 'pruning_ratios', None)
         meta = dict(backbone=type(backbone).__name__, pruning_ratios=json.dumps(ratios))
         try:
             if out.suffix == '.onnx':
-                exported = to_onnx(module, images, temporary, meta, names)
+                exported = to_onnx(module, images, temporary, meta, names, args.free_batch)
             else:
-                exported = to_program(module, images, temporary, meta)
+                exported = to_program(module, images, temporary, meta, args.free_batch)
             differences = compare(exported(images), expected, names)
             os.replace(temporary, out)
             if args.whole:
@@ -209,7 +235,8 @@ def main() -> None:
     print(f'{type(backbone).__name__}, {weights}')
     if ratios is not None:
         print(f'pruning ratios: {ratios}')
-    print(f'{"images":10} {" x ".join(map(str, images.shape))}')
+    batch = 'any' if args.free_batch else args.batch
+    print(f'{"images":10} {" x ".join(map(str, [batch, *images.shape[1:]]))}')
     for name, value, difference in zip(names, expected, differences, strict=True):
         size = ' x '.join(map(str, value.shape))
         print(f'{name:10} {size:24} largest difference {difference:.1e} of its largest value')

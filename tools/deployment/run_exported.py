@@ -2,6 +2,7 @@
 
 Classifiers and segmentors need this file, numpy, OpenCV and ONNX Runtime or OpenVINO. A detector's
 boxes are decoded by the rest of its model in PyTorch, for which --config and --checkpoint stand.
+Clips are read by the test pipeline of --config; the scores of a video's views are averaged.
 """
 
 import argparse
@@ -23,11 +24,11 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', help='file that export.py --whole wrote, its JSON beside it')
-    parser.add_argument('images', nargs='+', help='image files')
+    parser.add_argument('images', nargs='+', help='image files, or videos')
     parser.add_argument(
         '--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime', help='what computes'
     )
-    parser.add_argument('--config', help='of a detector')
+    parser.add_argument('--config', help='of a detector, or of a model of clips')
     parser.add_argument('--checkpoint', help='of a detector')
     parser.add_argument('--score', type=float, default=0.3, help='of boxes to print (default: 0.3)')
     parser.add_argument('--out', help="folder for segmentors' maps, as PNG of class numbers")
@@ -84,6 +85,49 @@ def read_image(path: str, preprocessing: dict[str, Any]) -> tuple[np.ndarray, tu
         image = image[..., ::-1]
     image = (image - np.float32(preprocessing['mean'])) / np.float32(preprocessing['std'])
     return np.ascontiguousarray(image.transpose(2, 0, 1))[None], shape
+
+
+def read_clips(path: str, config: str, description: dict[str, Any]) -> np.ndarray:
+    """Reads the views of a video as the config's test does: ``(V, 3, T, H, W)``."""
+    from sparse_mm.engine.clips import read_views
+    from sparse_mm.engine.config_file import read_config
+    from sparse_mm.errors import BadInputError
+
+    preprocessing = description['preprocessing']
+    try:
+        views = read_views(path, read_config(config)).numpy()
+    except BadInputError as error:
+        fail(str(error))
+    expected = (preprocessing['frames'], *preprocessing['size'])
+    if views.shape[2:] != expected:
+        fail(
+            f'The test of {config!r} gives clips of {"x".join(map(str, views.shape[2:]))}, and the '
+            f'exported model takes {"x".join(map(str, expected))}; export it anew, or name the '
+            'config that it was exported with.'
+        )
+    mean, std = (
+        np.asarray(preprocessing[name], np.float32)[:, None, None, None] for name in ('mean', 'std')
+    )
+    return (views.astype(np.float32) - mean) / std
+
+
+def mean_scores(run: Run, views: np.ndarray, batch: int | None) -> np.ndarray:
+    """Means the scores of a video's views: ``(V, 3, T, H, W)`` -> ``(classes,)``.
+
+    Args:
+        run: Computes the exported graph.
+        views: Of the video.
+        batch: How many the graph takes at once; None for any number. A part that is filled up with
+            the last view counts that view once.
+    """
+    size = batch or 1
+    scores = []
+    for start in range(0, len(views), size):
+        part = views[start : start + size]
+        filled = part[np.minimum(np.arange(size), len(part) - 1)]
+        scores.append(run(np.ascontiguousarray(filled))[0][: len(part)])
+    mean: np.ndarray = np.concatenate(scores).mean(axis=0)
+    return mean
 
 
 def detections(
@@ -147,10 +191,18 @@ def main() -> None:
     kind = description['kind']
     if kind == 'detector' and not (args.config and args.checkpoint):
         fail("A detector's boxes are decoded by its model: give --config and --checkpoint.")
+    in_clips = 'frames' in description['preprocessing']
+    if in_clips and not args.config:
+        fail('Clips are read by the test pipeline of their config: give --config.')
     run = load(model, args.engine)
     for path in args.images:
-        image, shape = read_image(path, description['preprocessing'])
-        outputs = run(image)
+        shape = (0, 0)
+        if in_clips:
+            views = read_clips(path, args.config, description)
+            outputs = [mean_scores(run, views, description['outputs']['scores'][0])[None]]
+        else:
+            image, shape = read_image(path, description['preprocessing'])
+            outputs = run(image)
         print(path)
         if kind == 'classifier':
             for label in np.argsort(-outputs[0][0])[:5]:

@@ -12,8 +12,9 @@ from sparse_mm.checkpoints import (
     read_checkpoint,
     weights_of,
 )
-from sparse_mm.engine.inspection import backbone_name
+from sparse_mm.engine.inspection import backbone_name, main_backbone
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.pretrained import warn_of_constants
 
 
 def check_checkpoint_file(path: str) -> list[str]:
@@ -40,11 +41,14 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
         whole: Whether every weight must be there and fit, as for testing and resuming; otherwise
             (fine-tuning) only the backbone's must fit, since other heads are replaced.
 
+    One that fits and gives its outputs under other constants than the model's is warned of.
+
     Returns:
         What is wrong with it: it cannot be read, or it belongs to another model.
     """
     try:
-        weights = weights_of(read_checkpoint(path), path)
+        checkpoint = read_checkpoint(path)
+        weights = weights_of(checkpoint, path)
     except BadInputError as error:
         return [str(error)]
     bare: Any = model.module if is_model_wrapper(model) else model
@@ -52,7 +56,10 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
     if not whole:
         prefix = backbone_name(bare)
         wrong = [name for name in wrong if name.startswith(prefix)]
-    return _of_another_model(path, weights, bare, wrong, whole)
+    problems = _of_another_model(path, weights, bare, wrong, whole)
+    if not problems:
+        warn_of_constants(checkpoint, path, main_backbone(bare))
+    return problems
 
 
 def check_part(path: str, part: nn.Module) -> list[str]:
@@ -63,10 +70,14 @@ def check_part(path: str, part: nn.Module) -> list[str]:
         part: The part, built.
     """
     try:
-        weights = part_of(weights_of(read_checkpoint(path), path), part.state_dict())
+        checkpoint = read_checkpoint(path)
+        weights = part_of(weights_of(checkpoint, path), part.state_dict())
     except BadInputError as error:
         return [str(error) if repr(path) in str(error) else f'{path!r}: {error}.']
-    return _of_another_model(path, weights, part, mismatches(weights, part.state_dict()), True)
+    problems = _of_another_model(path, weights, part, mismatches(weights, part.state_dict()), True)
+    if not problems:
+        warn_of_constants(checkpoint, path, part)
+    return problems
 
 
 def _of_another_model(

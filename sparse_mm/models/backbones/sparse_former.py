@@ -130,6 +130,7 @@ class SparseFormer(BaseModule):
             raise BadInputError(f'roi_side must be above 0 and at most 1, not {roi_side}.')
         if image_features == 'rgb' and feature_channels not in (None, 3):
             raise BadInputError(f"image_features='rgb' has 3 channels, not {feature_channels}.")
+        self.constants = constants
         numbers = CONSTANTS[constants]
         if constants == 'library' and (image_features, decoding) != ('early_conv', 'adaptive'):
             raise BadInputError(

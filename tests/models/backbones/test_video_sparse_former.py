@@ -3,10 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from sparse_mm.engine.checks import check_part
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseFormer, VideoSparseFormer
 from sparse_mm.models.backbones.sparse_former_unit import PointSampler
@@ -219,6 +221,24 @@ def test_another_arch_is_named(tmp_path):
     message = r"does not fit this VideoSparseFormer.*; it looks like arch='small'\."
     with pytest.raises(BadInputError, match=message):
         start(tmp_path / 'small.pth', arch='tiny', num_heads=64)
+
+
+@pytest.mark.parametrize('constants', ['training', 'library'])
+def test_a_checkpoint_of_the_library_says_its_constants(tmp_path, monkeypatch, constants):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    saved = build(constants='library').state_dict()
+    meta = dict(type='VideoSparseFormer', arch='tiny', replicates=8, constants='library')
+    torch.save(dict(state_dict=saved, meta=meta), tmp_path / 'theirs.pth')
+    model = start(tmp_path / 'theirs.pth', constants=constants)
+    assert check_part(str(tmp_path / 'theirs.pth'), model) == []
+    if constants == 'library':
+        assert said == []
+    else:
+        assert len(said) == 2  # one each time
+        for sentence in said:
+            assert "gives its outputs with constants='library'" in sentence
+            assert 'set model.backbone.constants=library' in sentence
 
 
 # Refusals

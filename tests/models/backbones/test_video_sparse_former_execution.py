@@ -110,6 +110,21 @@ def test_precision(dtype):
         assert (one.double() - two).norm() < (1e-5 if double else 0.05) * two.norm()
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_autocast(dtype):
+    """Coordinates stay in float32; gradients reach every weight."""
+    model, clips = build().train(), smooth()
+    expected = [out.detach() for out in model(clips)]
+    with torch.autocast('cpu', dtype):
+        found = model(clips)
+    assert found[1].dtype == torch.float32
+    for one, two in zip(found, expected, strict=True):
+        assert (one.float() - two).norm() < 0.05 * two.norm()
+    sum(out.float().square().sum() for out in found).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+
+
 def test_gradients_in_float64():
     model = build(out_type='pooled').double().requires_grad_(False)
     clips = smooth(3, 12, 16, dtype=torch.float64)[:1]
@@ -162,6 +177,11 @@ def test_exported_and_traced(with_gradients):
     with torch.set_grad_enabled(with_gradients):
         exported = torch.export.export(model, (clips,))
         check_close(exported.module()(clips), model(clips))
+        free = torch.export.export(
+            model, (clips,), dynamic_shapes=({0: torch.export.Dim('batch')},)
+        )
+        more = torch.cat([clips, clips.flip(2)])
+        check_close(free.module()(more), model(more))
         traced = torch.jit.trace(model, clips)
         check_close(traced(clips), model(clips))
     if not with_gradients:  # the gradient's clamp is no part of it

@@ -10,31 +10,8 @@ import torch
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.inspection import build_model
 from tests.conftest import ROOT
+from tests.projects.video_recognition.conftest import CONFIGS, MOTION
 from tests.projects.video_recognition.videos import write_video
-
-CONFIGS = ROOT / 'projects' / 'video_recognition' / 'configs'
-MOTION = CONFIGS / 'video_sparseformer_motion.py'
-REDUCED = """
-_base_ = {base!r}
-model = dict(
-    backbone=dict(
-        arch=dict(num_tokens=4, dims=(16, 32), depth=1, drop_path_rate=0.0),
-        focusing_repeats=1, num_points=4, feature_channels=8),
-    head=dict(in_channels=32))
-train_dataloader = dict(
-    batch_size=5, num_workers=0, dataset=dict(num_clips=20, frames=8, size=16))
-val_dataloader = dict(batch_size=5, num_workers=0, dataset=dict(num_clips=10, frames=8, size=16))
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=2, val_interval=1)
-param_scheduler = []
-"""
-
-
-@pytest.fixture
-def reduced(tmp_path):
-    path = tmp_path / 'reduced.py'
-    path.write_text(REDUCED.format(base=str(MOTION)))
-    return path
 
 
 def test_the_papers_costs(call_tool):
@@ -113,15 +90,15 @@ def refusal_of(refusal, *arguments):
     return refusal('check_data.py', *arguments)
 
 
-@pytest.mark.slow
-def test_a_training_resumes_to_the_same_weights(call_tool, reduced, tmp_path):
-    call_tool('train.py', reduced, '--work-dir', 'whole')
-    options = '--work-dir', 'parts'
-    call_tool('train.py', reduced, *options, '--cfg-options', 'train_cfg.max_epochs=1')
-    call_tool('train.py', reduced, *options, '--resume')
-    states = [
-        torch.load(tmp_path / run / 'epoch_2.pth', weights_only=True)['state_dict']
-        for run in ('whole', 'parts')
-    ]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    call_tool('test.py', reduced, tmp_path / 'whole' / 'epoch_2.pth')
+def test_a_checkpoint_of_other_constants_is_told_before_the_test(call_tool, reduced, tmp_path):
+    """As the converter makes it of the authors' library."""
+    model = build_model(read_config(str(reduced)))
+    meta = dict(type='VideoSparseFormer', arch='tiny', replicates=4, constants='library')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'theirs.pth')
+    test = 'test.py', reduced, 'theirs.pth', '--work-dir', 'run'
+    log = call_tool(*test)
+    sentence = "gives its outputs with constants='library', and this VideoSparseFormer has"
+    assert log.count(sentence) == 1
+    assert log.index(sentence) < log.index('Epoch(test)')
+    same = call_tool(*test, '--cfg-options', 'model.backbone.constants=library')
+    assert sentence not in same
