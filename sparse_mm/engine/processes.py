@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,10 +18,12 @@ from mmengine.dist import (
 )
 from mmengine.utils.dl_utils import set_multi_processing
 
+from sparse_mm.engine.meeting import place_of_this_start
 from sparse_mm.errors import BadInputError
 from sparse_mm.ranks import on_every_process
 
 CHUNK = 64 * 2**20  # bytes sent at once
+MEETING_SECONDS = 1800  # torch's own patience, where the config names none
 # What each launcher sets for its processes, and how it is called.
 LAUNCHERS = {
     'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR'), '`torchrun --nproc_per_node N`'),
@@ -51,7 +54,7 @@ def start_processes(cfg: Config) -> None:
         cfg: The run's config; ``env_cfg`` is read as MMEngine reads it.
 
     Raises:
-        BadInputError: The launcher is not around.
+        BadInputError: The launcher is not around, or not all of its processes come.
     """
     if cfg.get('launcher', 'none') == 'none' or is_distributed():
         return
@@ -60,11 +63,14 @@ def start_processes(cfg: Config) -> None:
     settings = dict(env.get('dist_cfg') or {})
     name_meeting_place(cfg.launcher, settings.get('port'))
     set_multi_processing(**(env.get('mp_cfg') or {}), distributed=True)
+    place: dict[str, Any] = {}
+    if cfg.launcher == 'pytorch' and settings.get('init_backend', 'torch') == 'torch':
+        place = place_of_this_start(settings.get('timeout') or MEETING_SECONDS)
     if not torch.cuda.is_available():
         # init_dist would pick a CUDA device for each process.
-        torch.distributed.init_process_group(backend=settings.get('backend', 'gloo'))
+        torch.distributed.init_process_group(backend=settings.get('backend', 'gloo'), **place)
     else:
-        init_dist(cfg.launcher, **settings)
+        init_dist(cfg.launcher, **settings, **place)
 
 
 def check_launcher(launcher: str) -> None:
