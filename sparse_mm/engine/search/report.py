@@ -1,6 +1,7 @@
 """What a search leaves for people: a table, the winners, and the picture of the trade-off."""
 
 import csv
+import gc
 import json
 import math
 from io import BytesIO, StringIO
@@ -80,7 +81,11 @@ class SearchReport:
                 write_atomically(self.folder / f'best_{budget.slug}.json', content)
             if index == 0:
                 write_atomically(self.folder / 'best.json', content)
-        write_atomically(self.folder / 'pareto.png', self._picture(winners))
+        picture = self._picture(winners)
+        # Figures wait, in cycles of references, until Python collects them, which can be many
+        # pictures later; what they held is then too scattered for the system to get it back.
+        gc.collect()
+        write_atomically(self.folder / 'pareto.png', picture)
 
     def front(self) -> list[Record]:
         """The evaluations of the search, on its images, that no other beats."""
@@ -119,7 +124,6 @@ class SearchReport:
 
     def _picture(self, winners: dict[int, Record]) -> bytes:
         # Imported on use: `import sparse_mm` shall be quick.
-        from matplotlib.backend_bases import FigureCanvasBase
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -158,7 +162,4 @@ class SearchReport:
         axes.grid(alpha=0.3)
         buffer = BytesIO()
         figure.savefig(buffer, format='png')
-        # The figure waits, in cycles of references, until Python collects them, which can be many
-        # pictures later; with an empty canvas it holds no pixels till then.
-        FigureCanvasBase(figure)
         return buffer.getvalue()
