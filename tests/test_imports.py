@@ -1,7 +1,9 @@
 """Imports run one way, as docs/design.md draws them."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -106,6 +108,24 @@ def test_the_plugin_imports_no_host_package_by_itself():
         if str(path.relative_to(ROOT)) not in ON_HOSTS:
             for name in imported(path, anywhere=False):
                 assert not is_in(name, HOSTS), f'{path.name} imports {name}'
+
+
+def test_the_backbone_asks_for_no_user_name():
+    """As in a container that runs under a number without a name: ``docker run --user 12345``."""
+    code = """
+import pwd
+def unknown(number):
+    raise KeyError(f'getpwuid(): uid not found: {number}')
+pwd.getpwuid = unknown
+import torch
+from sparse_mm.models import SparseViT
+SparseViT(embed_dims=8, num_heads=(1, 1, 1, 1)).eval()(torch.zeros(1, 3, 64, 64))
+"""
+    asked_first = 'LOGNAME', 'USER', 'LNAME', 'USERNAME', 'TORCHINDUCTOR_CACHE_DIR'
+    env = {name: value for name, value in os.environ.items() if name not in asked_first}
+    env['PYTHONPATH'] = str(ROOT)
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_plan_names_files_that_are_there():

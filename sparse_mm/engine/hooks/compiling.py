@@ -1,7 +1,8 @@
 """Compiled models: what a compiler makes is for one setting of the pruning ratios."""
 
+import sys
+
 from mmengine.runner import Runner
-from torch._dynamo.eval_frame import OptimizedModule
 
 from sparse_mm.errors import BadInputError
 
@@ -35,8 +36,12 @@ def how_compiled(runner: Runner) -> str | None:
     asked = getattr(runner, 'cfg', {}).get('compile', None)
     if asked is not None and asked is not False:
         return f'compile={asked!r} compiles the model'
+    # Nobody compiles without it, and importing it asks for the user's name, which a container may
+    # not have.
+    dynamo = sys.modules.get('torch._dynamo.eval_frame')
+    wrapped = dynamo.OptimizedModule if dynamo else ()
     by_hand = any(
-        isinstance(module, OptimizedModule) or module._compiled_call_impl is not None
+        isinstance(module, wrapped) or module._compiled_call_impl is not None
         for module in runner.model.modules()
     )
     return 'the model is compiled' if by_hand else None
