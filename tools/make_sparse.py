@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
 from sparse_mm.engine.command_line import expand_home, run
@@ -24,7 +24,7 @@ from sparse_mm.engine.hosts import (
     name_of,
     needs_whole_set_by_name,
 )
-from sparse_mm.engine.inspection import metric_configs
+from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 
@@ -32,6 +32,7 @@ from sparse_mm.search.budget import Budget
 ADAPTATION_SHARE = 0.25
 # From a trained dense model on, by the SparseViT paper's settings.
 LEARNING_RATE = 1e-5
+MONO = 'MonoNuScenesMetric'  # joins the cameras of a frame on any device
 
 
 def parse_args() -> argparse.Namespace:
@@ -123,6 +124,22 @@ def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
     return [dict(type='SparsityAdaptationHook', **where, begin=0, end=at_), search]
 
 
+def evaluators_to_exchange(cfg: Config) -> list[str]:
+    """The evaluators that need CUDA for boxes in cameras, for which ours takes any device."""
+    found = []
+    for split in 'val', 'test':
+        evaluator = cfg.get(f'{split}_evaluator')
+        loader = cfg.get(f'{split}_dataloader') or {}
+        in_cameras = any(
+            str(dataset.get('box_type_3d', '')).lower() == 'camera'
+            for dataset in leaf_datasets(loader.get('dataset') or ConfigDict())
+        )
+        kind = name_of(evaluator.get('type', '')) if isinstance(evaluator, dict) else ''
+        if in_cameras and kind == 'NuScenesMetric':
+            found.append(f'{split}_evaluator')
+    return found
+
+
 class Name(str):
     """A name that is written as it is, without quotes: of a class."""
 
@@ -187,6 +204,7 @@ def write_text(
         f'custom_imports = {write_call(dict(imports=[*imports, "sparse_mm"]))}',
         f'model = {write_call(model)}',
         *start_from(checkpoint, f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))'),
+        *(f'{name} = dict(type={MONO!r})' for name in evaluators_to_exchange(cfg)),
         'custom_hooks = [',
         *(['    *_base_.custom_hooks,'] if cfg.get('custom_hooks') else []),
         *(f'    {write_call(hook)},' for hook in hooks),
@@ -218,6 +236,7 @@ def write_pure_python(
         '',
         f'model.{".".join(place)}.update{own}',
         *start_from(checkpoint, f'optim_wrapper.optimizer.update(lr={LEARNING_RATE!r})'),
+        *(f'{name}.update(type={MONO!r})' for name in evaluators_to_exchange(cfg)),
         'custom_hooks = [',
         *(['    *custom_hooks,'] if cfg.get('custom_hooks') else []),
         *(f'    {write_call(hook)},' for hook in hooks),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
 # With fewer images, PyTorch computes a 1x1 convolution on one thread by MKL again; with many,
@@ -102,13 +103,17 @@ class OneDNNLinear(TorchFunctionMode):
 
 
 class OneDNNLinearInTraining(TorchFunctionMode):
-    """Within it ``F.linear`` is :func:`linear_with_gradients` for float32 on a CPU."""
+    """Within it ``F.linear`` is :func:`linear_with_gradients` for float32 on a CPU.
+
+    Not where activations are dropped to be computed again in the backward pass (``with_cp``), which
+    torch runs outside of any mode, and compares.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Replaces the one function."""
-        if func is F.linear and not kwargs and _is_plain_float32(*args):
+        if func is F.linear and not kwargs and _is_plain_float32(*args) and _keeps_activations():
             return linear_with_gradients(*args)
         return func(*args, **(kwargs or {}))
 
@@ -122,3 +127,12 @@ def _is_plain_float32(*tensors: Tensor | None) -> bool:
         )
         for tensor in tensors
     )
+
+
+def _keeps_activations() -> bool:
+    """Whether what the backward pass needs is kept as it is, by no hooks such as checkpoint's."""
+    try:
+        with disable_saved_tensors_hooks('asked alone'):  # which refuses where there are any
+            return True
+    except RuntimeError:
+        return False

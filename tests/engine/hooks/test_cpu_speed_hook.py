@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sparse_mm.cpu.linear import OneDNNLinearInTraining, linear_with_gradients
 from sparse_mm.engine.hooks import CPUSpeedHook, cpu_speed_hook
@@ -43,6 +44,22 @@ def test_only_plain_float32_is_replaced(monkeypatch):
             nn.Linear(4, 4)(torch.randn(16, 4))
         F.linear(torch.randn(16, 4), weight=torch.randn(4, 4))
     assert seen == [torch.float32]
+
+
+def test_activations_that_are_computed_again_are_the_same():
+    """``with_cp``: torch compares the shapes of both, and ends a training where they differ."""
+    layer = nn.Linear(4, 4)
+    x = torch.randn(16, 4)
+    gradients = []
+    for computed_again in (False, True):
+        with OneDNNLinearInTraining():
+            y = layer(x)
+            again = checkpoint(lambda z: layer(z).sin(), y, use_reentrant=False)
+            found = again if computed_again else layer(y).sin()
+        found.square().sum().backward()
+        gradients.append(layer.weight.grad.clone())
+        layer.zero_grad()
+    torch.testing.assert_close(*gradients)
 
 
 def test_training_gives_the_same_with_and_without(tmp_path, monkeypatch):

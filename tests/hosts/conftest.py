@@ -1,0 +1,3 @@
+from tests.faults.conftest import forks
+
+__all__ = ['forks']

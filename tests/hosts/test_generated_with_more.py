@@ -1,0 +1,116 @@
+"""Generated configs with what real trainings have: averaging, accumulation, clipping, processes."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from sparse_mm.checkpoints import read_checkpoint
+from tests.conftest import require_configs_of
+from tests.faults.runs import TRAIN, Run
+from tests.hosts.bases import BASES, write_data
+
+RTMDET = """
+_base_ = 'mmdet::rtmdet/rtmdet_l_swin_b_4xb32-100e_coco.py'
+root = 'data/'
+classes = dict(classes=('disk', 'box', 'triangle', 'star'))
+size = (64, 96)
+scale = dict(type='Resize', scale=(96, 64), keep_ratio=True)
+pad = dict(type='Pad', size=(96, 64), pad_val=dict(img=(114, 114, 114)))
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
+first = [*load, scale, pad, dict(type='PackDetInputs')]
+second = [*load, scale, dict(type='RandomFlip', prob=0.5), pad, dict(type='PackDetInputs')]
+keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+test = [*load, scale, pad, dict(type='PackDetInputs', meta_keys=keys)]
+own = dict(data_root=root, ann_file='truth.json', data_prefix=dict(img='images/'), metainfo=classes)
+norm = dict(num_groups=4)
+model = dict(
+    backbone=dict(
+        embed_dims=4, num_heads=[1, 2, 4, 8], depths=[2, 2, 2, 2], window_size=4, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32], out_channels=32, num_csp_blocks=1, norm_cfg=norm),
+    bbox_head=dict(num_classes=4, in_channels=32, feat_channels=32, norm_cfg=norm),
+    test_cfg=dict(nms_pre=20, max_per_img=5))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False,
+    dataset=dict(pipeline=first, filter_cfg=None, **own))
+val_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(pipeline=test, **own))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=root + 'truth.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=4, val_interval=4, dynamic_intervals=None)
+ema, switch = _base_.custom_hooks
+ema.update(momentum=0.5)
+switch.update(switch_epoch=2, switch_pipeline=second)
+custom_hooks = [ema, switch]
+optim_wrapper = dict(accumulative_counts=2, clip_grad=dict(max_norm=5.0))
+default_hooks = dict(checkpoint=dict(interval=1), logger=dict(interval=1))
+"""
+SMALL = dict(evaluations=3, population=3, parents=1, num_images=2, finalists=1)
+
+
+def options(search):
+    return [f'custom_hooks.{search}.{name}={value}' for name, value in SMALL.items()]
+
+
+def winner(folder):
+    best = json.loads((folder / 'run' / 'sparsity_search' / 'best.json').read_text())
+    assert max(max(stage) for stage in best['pruning_ratios']) > 0
+    return best
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_averaging_a_change_of_the_pipeline_and_accumulation(ranks, tmp_path, call_tool, forks):
+    """RTMDet's own hooks, as its config has them, beside ours; in one process and in two."""
+    require_configs_of('mmdet')
+    (tmp_path / 'base.py').write_text(RTMDET)
+    write_data(tmp_path, 'mmdet')
+    call_tool('make_sparse.py', 'base.py', '--out', 'sparse.py', '--budget', 'macs=0.9')
+    gloo = 'env_cfg.dist_cfg.backend=gloo'
+    command = TRAIN, 'sparse.py', '--work-dir', 'run', '--cfg-options', gloo, *options(3)
+    said = Run(forks, tmp_path, *command, ranks=ranks).finish()
+    assert 'Switch pipeline now!' in said
+    assert 'is finetuned from here on' in said
+    assert 'loss: nan' not in said
+    assert len(re.findall(r'Epoch\(train\)', said)) >= 4
+    winner(tmp_path)
+    last = read_checkpoint(str(tmp_path / 'run' / 'epoch_4.pth'))
+    averaged, trained = last['state_dict'], last['ema_state_dict']  # swapped as they are saved
+    names = {name.removeprefix('module.') for name in trained} - {'steps'}
+    assert names <= averaged.keys()
+    weight = 'backbone.stages.2.blocks.0.attn.w_msa.qkv.weight'
+    assert not torch.equal(averaged[weight], trained[f'module.{weight}'])
+    ratios = averaged['backbone.saved_ratios']
+    assert torch.equal(ratios, trained['module.backbone.saved_ratios'])
+    assert ratios[:, 0].any()
+
+
+@pytest.mark.slow
+def test_the_winner_is_finetuned_by_compiled_steps(tmp_path, call_tool, refusal, forks):
+    """While ratios change nothing can be compiled, as one sentence says; their winner can be."""
+    require_configs_of('mmpretrain')
+    (tmp_path / 'base.py').write_text(BASES['mmpretrain'][0])
+    write_data(tmp_path, 'mmpretrain')
+    call_tool('make_sparse.py', 'base.py', '--out', 'sparse.py', '--budget', 'macs=0.9')
+    # Dynamo's own part of compiling, without a C++ compiler behind it.
+    compiled = 'compile.backend=eager'
+    more = '--cfg-options', *options(1)
+    said = refusal('train.py', 'sparse.py', '--work-dir', 'refused', *more, compiled)
+    assert 'compile when you finetune' in said
+    Run(forks, tmp_path, TRAIN, 'sparse.py', '--work-dir', 'run', *more).finish()
+    winner(tmp_path)
+    settings = (
+        'custom_hooks=[]',
+        'load_from=run/epoch_3.pth',
+        'model.backbone.pruning_ratios=run/sparsity_search/best.json',
+        'train_cfg.max_epochs=1',
+        compiled,
+    )
+    more = TRAIN, 'sparse.py', '--work-dir', 'more', '--cfg-options', *settings
+    said = Run(forks, tmp_path, *more).finish()
+    assert 'Model has been "compiled"' in said
+    assert 'loss: nan' not in said
+    last = read_checkpoint(str(tmp_path / 'more' / 'epoch_1.pth'))['state_dict']
+    assert last['backbone.saved_ratios'][:, 0].any()
