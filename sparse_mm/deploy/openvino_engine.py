@@ -1,11 +1,27 @@
 """OpenVINO on a CPU."""
 
+from functools import cache
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sparse_mm.deploy.engine import BFLOAT16, Engine, Graph, Pass
 
 HINTS = {'float32': 'f32', BFLOAT16: 'bf16'}
+
+
+@cache
+def openvino_core() -> Any:
+    """The process's one ``Core``, which is never dropped.
+
+    Each has a stack for the thread's signals, and puts back what stood there before when it goes.
+    Of two that go in the order in which they came, the second puts back the first one's, whose
+    memory is gone: the next signal (Ctrl-C, the end of a loader's process) then ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoEngine(Engine):
@@ -16,9 +32,7 @@ class OpenVinoEngine(Engine):
 
     def prepare(self, graph: Graph) -> Pass:
         """Compiles the exported file for one size and batch."""
-        import openvino
-
-        core = openvino.Core()
+        core = openvino_core()
         model = core.read_model(str(graph.onnx()))
         model.reshape(list(graph.images.shape))  # with free sizes it would choose slower kernels
         settings = dict(
