@@ -125,6 +125,19 @@ def test_copies_of_clips_are_counted(arch, replicates, call_tool, tmp_path):
     assert all(torch.equal(state[name], own[name]) for name in own)
 
 
+def test_tokens_that_are_no_copies_are_counted(shared, refusal, tmp_path):
+    weights, _, _ = load_tame(shared, 'tame_video_t')
+    for name in ('initial_embedding.weight', 'initial_roi.weight'):
+        weights[name] = weights[name][:-1]
+    torch.save(weights, tmp_path / 'theirs.pth')
+    message = refusal(TOOL, 'theirs.pth', 'ours.pth')
+    assert (
+        'the widths of tiny, but 97 tokens, which are no whole number of copies of its 49'
+        in message
+    )
+    assert not (tmp_path / 'ours.pth').exists()
+
+
 def their_name(name):
     """The library's name of one of our weights."""
     layer = {'focusing': 'layers.0.', 'transition': 'layers.1.'}

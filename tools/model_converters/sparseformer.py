@@ -94,6 +94,12 @@ def check_arch(converted: Converted, path: str, given: str | None = None) -> str
             fits.append(arch)
     if not fits:
         nearest = min(differences, key=lambda arch: len(differences[arch]))
+        counted = all(wrong.startswith('token_') for wrong in differences[nearest])
+        if counted and converted.backbone == 'VideoSparseFormer':
+            raise BadInputError(
+                f'{path!r} has the widths of {nearest}, but {len(backbone["token_rois"])} tokens, '
+                f'which are no whole number of copies of its {archs[nearest]["num_tokens"]}.'
+            )
         raise BadInputError(
             f'{path!r} fits none of {", ".join(archs)}; it looks most like {nearest}, but '
             f'{differences[nearest][0]} ({len(differences[nearest])} differences).'

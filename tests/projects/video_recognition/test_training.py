@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 
 from sparse_mm.checkpoints import read_checkpoint
 from tests.projects.video_recognition.conftest import CONFIGS
@@ -70,13 +71,28 @@ def smallest(tmp_path, kinetics):
     return path
 
 
+@pytest.fixture
+def amp_on_a_cpu(monkeypatch):
+    """Lets MMEngine's AmpOptimWrapper compute where there is no GPU, with torch's own scaler."""
+
+    class Scaler(torch.amp.GradScaler):
+        def __init__(self):
+            super().__init__('cpu', init_scale=1024.0, growth_interval=1)
+
+    monkeypatch.setattr(amp_optimizer_wrapper, 'is_cuda_available', lambda: True)
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', Scaler)
+    monkeypatch.setattr('sparse_mm.engine.checks.device.uses_amp', lambda wrapper: False)
+
+
 @pytest.mark.slow
-def test_the_recipe_resumes_to_the_same_weights(call_tool, smallest, tmp_path):
-    """Mixup and CutMix, random clips, drop path, the average and the moments of AdamW go on."""
-    call_tool('train.py', smallest, '--work-dir', 'whole', *FP32)
+@pytest.mark.parametrize('mixed', [False, True])
+def test_the_recipe_resumes_to_the_same_weights(call_tool, smallest, tmp_path, mixed, amp_on_a_cpu):
+    """Mixup, random clips, drop path, average, the moments of AdamW and the loss scale go on."""
+    given = '--cfg-options', 'optim_wrapper.clip_grad.max_norm=5.0' if mixed else FP32[1]
+    call_tool('train.py', smallest, '--work-dir', 'whole', *given)
     options = '--work-dir', 'parts'
-    call_tool('train.py', smallest, *options, *FP32, 'train_cfg.max_epochs=1')
-    call_tool('train.py', smallest, *options, *FP32, '--resume')
+    call_tool('train.py', smallest, *options, *given, 'train_cfg.max_epochs=1')
+    call_tool('train.py', smallest, *options, *given, '--resume')
     whole, parts = (
         read_checkpoint(str(tmp_path / run / 'epoch_2.pth')) for run in ('whole', 'parts')
     )
@@ -86,6 +102,9 @@ def test_the_recipe_resumes_to_the_same_weights(call_tool, smallest, tmp_path):
             assert torch.equal(value, parts[part][name]), (part, name)
     name = 'backbone.cortex.0.attn.qkv.weight'
     assert not torch.equal(whole['state_dict'][name], whole['ema_state_dict'][f'module.{name}'])
+    if mixed:
+        scales = [saved['optimizer']['loss_scaler']['scale'] for saved in (whole, parts)]
+        assert scales == [1024.0 * 2**4] * 2  # doubled in each of four steps
     log = call_tool('test.py', smallest, tmp_path / 'whole' / 'epoch_2.pth')
     assert 'accuracy/views: 1' in log
 
