@@ -153,6 +153,21 @@ class KineticsDataset(BaseDataset):
         source = self.ann_file or self.data_prefix.get('video') or self.data_root
         return f'{source}: {count} videos found, {len(self.missing)} missing, {classes} classes.'
 
+    def check_classes(self, num_classes: int) -> list[str]:
+        """Says where a model tells apart another number of classes than there are.
+
+        Args:
+            num_classes: Of the model; 0 if it does not say.
+        """
+        own = len(self.metainfo['classes'])
+        if num_classes in (0, own):
+            return []
+        source = self.ann_file or self.data_prefix.get('video') or self.data_root
+        return [
+            f'{source!r} has {own} classes, and the model tells {num_classes} apart; set '
+            f'num_classes of its head and of its data_preprocessor to {own}.'
+        ]
+
     def survey(self, num_videos: int = 20) -> list[str]:
         """Opens some videos, spread over the set, and says which are broken.
 

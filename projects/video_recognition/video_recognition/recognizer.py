@@ -58,7 +58,8 @@ class ClipRecognizer(ImageClassifier):
             (mixup and the like), ``data_preprocessor``.
 
     Raises:
-        BadInputError: ``max_views`` is below 1.
+        BadInputError: ``max_views`` is below 1, or head and preprocessor have other numbers of
+            classes.
     """
 
     def __init__(self, *args: Any, max_views: int = 4, **kwargs: Any) -> None:
@@ -69,6 +70,14 @@ class ClipRecognizer(ImageClassifier):
             **(kwargs.get('data_preprocessor') or {}),
         }
         super().__init__(*args, **kwargs)
+        mixed, told = (
+            getattr(part, 'num_classes', None) for part in (self.data_preprocessor, self.head)
+        )
+        if None not in (mixed, told) and mixed != told:
+            raise BadInputError(
+                f'The data_preprocessor mixes labels of {mixed} classes, and the head tells {told} '
+                'apart; set num_classes of both to the same.'
+            )
         self.max_views = max_views
 
     def predict(

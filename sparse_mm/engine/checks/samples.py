@@ -63,6 +63,17 @@ def check_labels(train: Any, val: Any) -> list[str]:
     ]
 
 
+def check_class_count(dataset: Any, num_classes: int) -> list[str]:
+    """Asks a data set that counts its classes whether a model has as many.
+
+    Args:
+        dataset: Any data set, loaded.
+        num_classes: Of the model's heads.
+    """
+    ask = getattr(_inner(dataset), 'check_classes', None)
+    return ask(num_classes) if ask else []
+
+
 def check_categories(dataset: Any, split: str, num_classes: int) -> list[str]:
     """Checks that an annotation file lists what a model may find (mmdet's COCO data sets).
 

@@ -6,7 +6,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from sparse_mm.engine.checks.report import report
-from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
+from sparse_mm.engine.checks.samples import (
+    check_categories,
+    check_class_count,
+    check_labels,
+    check_samples,
+)
 
 
 @HOOKS.register_module()
@@ -31,14 +36,13 @@ class CheckDataHook(Hook):
         loaders = dict(train=runner.train_dataloader)
         if runner.val_loop is not None:
             loaders['val'] = runner.val_dataloader
-        problems = [
-            problem
-            for split, loader in loaders.items()
-            for problem in check_samples(loader.dataset, split, self.num_images)
-        ]
+        num_classes = num_classes_of(runner.model)
+        problems = []
+        for split, loader in loaders.items():
+            problems += check_samples(loader.dataset, split, self.num_images)
+            problems += check_class_count(loader.dataset, num_classes)
         if 'val' in loaders:
             problems += check_labels(loaders['train'].dataset, loaders['val'].dataset)
-            num_classes = num_classes_of(runner.model)
             problems += check_categories(loaders['val'].dataset, 'val', num_classes)
         report(problems)
 
@@ -49,8 +53,10 @@ class CheckDataHook(Hook):
             BadInputError: It is incomplete.
         """
         dataset = runner.test_dataloader.dataset
+        num_classes = num_classes_of(runner.model)
         problems = check_samples(dataset, 'test', self.num_images)
-        report(problems + check_categories(dataset, 'test', num_classes_of(runner.model)))
+        problems += check_class_count(dataset, num_classes)
+        report(problems + check_categories(dataset, 'test', num_classes))
 
 
 def num_classes_of(model: nn.Module) -> int:

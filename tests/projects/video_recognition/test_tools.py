@@ -100,5 +100,7 @@ def test_a_checkpoint_of_other_constants_is_told_before_the_test(call_tool, redu
     sentence = "gives its outputs with constants='library', and this VideoSparseFormer has"
     assert log.count(sentence) == 1
     assert log.index(sentence) < log.index('Epoch(test)')
-    same = call_tool(*test, '--cfg-options', 'model.backbone.constants=library')
+    options = 'model.backbone.constants=library', 'experiment_name=same'
+    same = call_tool(*test, '--cfg-options', *options)
+    assert 'accuracy/top1' in same
     assert sentence not in same

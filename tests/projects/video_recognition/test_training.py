@@ -66,7 +66,8 @@ def kinetics(tmp_path, monkeypatch):
 @pytest.fixture
 def smallest(tmp_path, kinetics):
     pytest.importorskip('av', reason='PyAV is not installed: requirements/video.txt')
-    path = tmp_path / 'smallest.py'
+    # Runs of one name in one second would share a logger, which a former test has closed.
+    path = tmp_path / f'{tmp_path.name}.py'
     path.write_text(SMALLEST.format(base=str(CONFIGS / 'video_sparseformer_tiny_kinetics400.py')))
     return path
 
@@ -121,8 +122,18 @@ def test_a_training_goes_on_without_what_is_broken(call_tool, refusal, smallest,
     message = refusal(*test)
     assert str(tested) in message
     assert "on_broken='skip'" in message
-    skip = 'test_dataloader.dataset.on_broken=skip'
-    assert 'accuracy/broken: 1' in call_tool(*test, '--cfg-options', skip)
+    skip = 'test_dataloader.dataset.on_broken=skip', 'experiment_name=skipping'
+    assert 'accuracy/broken: 1' in call_tool(*test, '--cfg-options', *skip)
+
+
+def test_other_numbers_of_classes_are_named_before_the_first_step(refusal, call_tool, smallest):
+    train = 'train.py', smallest, *FP32
+    head = 'model.head.num_classes=3'
+    message = refusal(*train, head, '--work-dir', 'one')
+    assert 'mixes labels of 2 classes, and the head tells 3 apart' in message
+    both = head, 'data_preprocessor.num_classes=3', 'experiment_name=both'
+    with pytest.raises(SystemExit, match=r'2 classes, and the model tells 3 apart; set num_cl'):
+        call_tool(*train, *both, '--work-dir', 'two')
 
 
 @pytest.fixture
