@@ -66,6 +66,16 @@ def test_a_dense_one_has_swins_names_alone(call_tool, tmp_path, suffix):
     assert kept == dict(dataset_meta=dict(classes=['a', 'b'], palette=[[0, 0, 0]] * 2))
 
 
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_what_the_converter_says_is_kept(call_tool, tmp_path, suffix):
+    """Without its constants the weights of the authors' model for clips give other outputs."""
+    model = SparseViT(**SMALL)
+    meta = dict(type='VideoSparseFormer', arch='tiny', replicates=8, constants='library')
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'in.pth')
+    call_tool(TOOL, 'in.pth', tmp_path / f'out{suffix}')
+    assert read_checkpoint(str(tmp_path / f'out{suffix}'))['meta'] == meta
+
+
 def test_half_the_size(call_tool, tmp_path):
     torch.save(SparseViT(**SMALL, pruning_ratios=0.8).state_dict(), tmp_path / 'in.pth')
     call_tool(TOOL, 'in.pth', 'out.safetensors', '--dtype', 'float16')

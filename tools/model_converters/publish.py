@@ -23,8 +23,11 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.prunable import FORMER_KEY, KEY
 from sparse_mm.weights_files import SUFFIX, write_safetensors
 
-# What a training keeps in `meta` that its weights are used with.
-KEPT_META = ('dataset_meta', 'cfg', 'epoch', 'iter', 'mmengine_version')
+# What a training keeps in `meta` that its weights are used with, and what our converter says there.
+KEPT_META = (
+    *('dataset_meta', 'cfg', 'epoch', 'iter', 'mmengine_version'),
+    *('type', 'arch', 'replicates', 'constants'),
+)
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
