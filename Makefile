@@ -2,7 +2,8 @@
 # make test   set up, then the tests, in two processes; without those that take long
 # make test-slow  those: whole runs of the command lines, engines, killed runs
 # make test-all   all of them, every Swin config of the hosts, and make faults
-# make faults kill toy runs at 20 moments, in one process and in two, and resume them (ten minutes)
+# make faults kill toy runs at 20 moments (FAULTS=20), in one process and in two, and resume them;
+#             its tables lie in work_dirs/faults
 # make lint   set up, then ruff and mypy
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
 # make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite,
@@ -11,6 +12,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 MMCV ?=
 STACK ?=
+FAULTS ?= 20
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 DEMO := work_dirs/demo
 
@@ -35,7 +37,8 @@ test-all: setup faults
 	$(PYTEST) $(PYTEST_ARGS)
 
 faults: setup
-	FAULTS=20 $(VENV)/bin/python -m pytest -s -q tests/faults/test_kills.py -k same_end
+	FAULTS=$(FAULTS) FAULTS_TABLES=work_dirs/faults \
+		$(VENV)/bin/python -m pytest -s -q tests/faults/test_kills.py -k same_end
 
 lint: setup
 	$(VENV)/bin/ruff check .

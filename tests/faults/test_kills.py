@@ -7,14 +7,13 @@ import itertools
 import os
 import random
 import signal
-import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from tests.engine.search.toy import toy_config
+from tests.faults.kill_table import KillTable
 from tests.faults.moments import KINDS, kind_of
 from tests.faults.runs import TRAIN, Run, same_weights, scored, unfinished, winner
 
@@ -66,28 +65,27 @@ def draw(moments: list[list[str]], count: int, seed: object) -> list[tuple[int, 
 def test_killed_and_resumed_it_comes_to_the_same_end(ranks, whole, command, forks, tmp_path):
     expected, moments = whole(ranks)
     drawn = draw(moments, LONG or (3 if ranks == 1 else 1), f'{SEED} {ranks}')
-    kinds: Counter = Counter()
-    for rank, number in drawn:
-        moment = moments[rank][number]
-        folder = tmp_path / f'{rank}_{number}'
-        folder.mkdir()
-        work = folder / 'run'
-        run = Run(forks, folder, *command, ranks=ranks, KILL=f'{rank} {number}')
-        begun = time.monotonic()
-        codes = run.wait()
-        told = f'process {rank} killed at {moment!r}, number {number}'
-        assert codes[rank] == -signal.SIGKILL, told
-        assert all(code == 1 for code in codes[:rank] + codes[rank + 1 :]), (told, codes)
-        seconds = time.monotonic() - begun
-        output = Run(forks, folder, *command, '--resume', ranks=ranks, KILL='none').finish()
-        assert winner(work) == winner(expected), (told, output)
-        assert same_weights(work / 'epoch_6.pth', expected / 'epoch_6.pth'), (told, output)
-        assert not unfinished(work), told
-        kinds[kind_of(moment)] += 1
+    table = KillTable(ranks, len(drawn))
+    try:
+        for rank, number in drawn:
+            moment = moments[rank][number]
+            folder = tmp_path / f'{rank}_{number}'
+            folder.mkdir()
+            work = folder / 'run'
+            codes = Run(forks, folder, *command, ranks=ranks, KILL=f'{rank} {number}').wait()
+            told = f'process {rank} killed at {moment!r}, number {number}'
+            assert codes[rank] == -signal.SIGKILL, told
+            assert all(code == 1 for code in codes[:rank] + codes[rank + 1 :]), (told, codes)
+            output = Run(forks, folder, *command, '--resume', ranks=ranks, KILL='none').finish()
+            assert not unfinished(work), told
+            same = same_weights(work / 'epoch_6.pth', expected / 'epoch_6.pth')
+            line = table.add(rank, moment, output, winner(work) == winner(expected), same)
+            if LONG:
+                print(line, flush=True)
+    finally:
         if LONG:
-            print(f'{told}: resumed to the same end ({seconds:.0f} s to the kill)', flush=True)
-    if LONG:
-        print(f'{ranks} processes: {len(drawn)} of {len(drawn)}: {dict(kinds)}')
+            table.keep()
+    assert not table.failed, '\n\n'.join(table.failed)
 
 
 @pytest.mark.slow
@@ -133,3 +131,17 @@ def test_moments_are_drawn_from_all_kinds():
     assert sorted(draw(moments, 6, 0)) == [(0, number) for number in range(6)]
     assert len({kind_of(moments[0][n]) for _, n in draw(moments * 2, 6, 1)}) == 6
     assert draw(moments * 2, 4, 1) == draw(moments * 2, 4, 1)
+
+
+def test_each_kill_has_its_line():
+    table = KillTable(2, 2)
+    said = 'resumed epoch: 4, iter: 16 and 5 scores of state.json of 2026-01-01 00:00 still stand'
+    line = table.add(1, 'os.rename state.json', said, winner=True, weights=True)
+    assert line.startswith('1 of 2, 0 s left: | `state.json` half written')
+    assert line.endswith('| process 1 | epoch 4, 5 scores | yes | yes |')
+    assert not table.failed
+    table.add(0, 'step', 'Nothing to resume', winner=True, weights=False)
+    text = table.text()
+    assert 'the same end after 1 of 2 kills' in text
+    assert '| step of the training | process 0 | the beginning | yes | NO |' in text
+    assert len(table.failed) == 1
