@@ -1,5 +1,6 @@
 """Where a resumed run goes on, and what it never takes or writes over."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS
 
 from sparse_mm.checkpoints import read_checkpoint
+from sparse_mm.engine import work_dir
 from sparse_mm.engine.file_backend import WholeFilesBackend
 from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
 from sparse_mm.engine.work_dir import LOCK, WorkDirLock
@@ -110,6 +112,15 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     lock = WorkDirLock(str(tmp_path))
     assert lock.acquire() is None
     lock.release()
+
+
+def test_a_file_system_without_locks_is_said_and_stops_nobody(tmp_path, monkeypatch):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(work_dir.fcntl, 'lockf', refuse)
+    said = WorkDirLock(str(tmp_path)).acquire()
+    assert 'has no locks (No locks available): see to it that no second run uses it' in said
 
 
 def spoil(checkpoint, how):

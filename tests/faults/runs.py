@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -54,11 +54,18 @@ class Run:
         folder: Where.
         *command: A script and its options.
         ranks: How many processes; they meet as torchrun's do, without its agent.
+        folders: Where each of them runs instead, as if on a disk of its own.
         **env: Variables of its environment.
     """
 
     def __init__(
-        self, forks: Forks, folder: Path, *command: object, ranks: int = 1, **env: str
+        self,
+        forks: Forks,
+        folder: Path,
+        *command: object,
+        ranks: int = 1,
+        folders: Sequence[Path] | None = None,
+        **env: str,
     ) -> None:
         self.forks = forks
         self.codes: list[int | None] = [None] * ranks
@@ -72,7 +79,8 @@ class Run:
                 words += ['--launcher', 'pytorch']
                 own.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks))
                 own.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-            order = dict(command=words, cwd=str(folder), env=own, log=str(log))
+            where = folder if folders is None else folders[rank]
+            order = dict(command=words, cwd=str(where), env=own, log=str(log))
             self.pids.append(forks.ask(**order)['pid'])
 
     def output(self, rank: int | None = None) -> str:
