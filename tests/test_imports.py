@@ -55,7 +55,10 @@ ON_HOSTS = (
     'sparse_mm/datasets/shapes.py',
     'sparse_mm/evaluation/coco_metric.py',
     'sparse_mm/evaluation/iou_metric.py',
+    'sparse_mm/evaluation/lvis_metric.py',
     'sparse_mm/evaluation/nuscenes_metric.py',
+    'sparse_mm/evaluation/semseg_metric.py',
+    'sparse_mm/evaluation/voc_metric.py',
 )
 
 

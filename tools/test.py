@@ -9,6 +9,8 @@ from copy import deepcopy
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -29,7 +31,15 @@ from sparse_mm.engine.command_line import (
     start_together,
 )
 from sparse_mm.engine.deployment import add_engine_options, deploy
-from sparse_mm.engine.hosts import MASK_METRICS, host_of, is_kind, load, name_of, scope_of
+from sparse_mm.engine.hosts import (
+    MASK_METRICS,
+    data_prefixes,
+    host_of,
+    is_kind,
+    load,
+    name_of,
+    scope_of,
+)
 from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 from sparse_mm.errors import BadInputError
 from sparse_mm.ranks import on_every_process
@@ -166,8 +176,22 @@ def has_display() -> bool:
 
 def dump_predictions(runner: Runner, path: str) -> None:
     """Adds the metric that writes the predictions to a pickle file."""
-    metric = load(host_of(runner.cfg).dump_metric)
-    runner.test_evaluator.metrics.append(metric(out_file_path=path))
+    metric = load(host_of(runner.cfg).dump_metric)(out_file_path=path)
+    runner.test_evaluator.metrics.append(metric)
+    if data_prefixes(runner.cfg.test_evaluator):
+        # An evaluator for joined data sets evaluates one metric for each, and no more.
+        runner.register_hook(EvaluateAfterTest(metric))
+
+
+class EvaluateAfterTest(Hook):
+    """Lets a metric compute what it is for, which the evaluator leaves out."""
+
+    def __init__(self, metric: BaseMetric) -> None:
+        self.metric = metric
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """All batches are processed."""
+        self.metric.evaluate(len(runner.test_dataloader.dataset))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 
 from sparse_mm.datasets.shape_scenes import CLASSES
 from sparse_mm.datasets.shapes import write_shapes
-from sparse_mm.engine.search.scorer import _full_precision
+from sparse_mm.engine.search.evaluators import _full_precision
 from sparse_mm.errors import BadInputError
 from sparse_mm.evaluation.coco_metric import FullPrecisionCocoMetric
 from tests.conftest import ROOT

@@ -2,6 +2,7 @@
 
 import runpy
 import socket
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -77,3 +78,24 @@ def test_a_display_on_another_machine(tool, monkeypatch):
         door.listen()
         monkeypatch.setenv('DISPLAY', '127.0.0.1:77.0')
         assert tool['has_display']()
+
+
+@pytest.mark.parametrize('joined', [False, True])
+def test_predictions_are_written_beside_an_evaluator_of_several_sets(tool, tmp_path, joined):
+    """That one evaluates a metric for each set, and would leave the writing one out."""
+    path = tmp_path / 'found.pkl'
+    evaluator = dict(type='MultiDatasetsEvaluator', metrics=[], dataset_prefixes=['a'])
+    hooks = []
+    runner = SimpleNamespace(
+        cfg=Config(dict(test_evaluator=evaluator if joined else dict(type='X'))),
+        test_evaluator=SimpleNamespace(metrics=[]),
+        test_dataloader=SimpleNamespace(dataset=[0]),
+        register_hook=hooks.append,
+    )
+    tool['dump_predictions'](runner, str(path))
+    (metric,) = runner.test_evaluator.metrics
+    metric.process({}, [dict(score=1.0)])
+    for hook in hooks:
+        hook.after_test_epoch(runner, {})
+    assert path.is_file() == joined
+    assert len(hooks) == joined

@@ -1,7 +1,7 @@
 """Whether what a loaded data set lists is there: a sample of its images, all of its cameras."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ def check_categories(dataset: Any, split: str, num_classes: int) -> list[str]:
     """
     inner = _inner(dataset)
     listed = getattr(inner, 'cat_ids', None)
-    classes = (getattr(inner, 'metainfo', None) or {}).get('classes') or ()
+    meta = getattr(inner, 'metainfo', None)  # of joined sets that differ it is a list
+    classes = meta.get('classes') or () if isinstance(meta, Mapping) else ()
     if not isinstance(listed, list) or not len(listed) < min(num_classes, len(classes)):
         return []
     return [

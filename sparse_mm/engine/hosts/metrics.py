@@ -9,6 +9,9 @@ from sparse_mm.engine.hosts.types import is_kind, load, name_of
 # Whose host class rounds, so that candidates that differ would tie.
 PRECISE_METRICS = {
     'CocoMetric': 'sparse_mm.evaluation.coco_metric.FullPrecisionCocoMetric',
+    'LVISMetric': 'sparse_mm.evaluation.lvis_metric.FullPrecisionLVISMetric',
+    'VOCMetric': 'sparse_mm.evaluation.voc_metric.FullPrecisionVOCMetric',
+    'SemSegMetric': 'sparse_mm.evaluation.semseg_metric.FullPrecisionSemSegMetric',
     'IoUMetric': 'sparse_mm.evaluation.iou_metric.FullPrecisionIoUMetric',
     # Of boxes in cameras the host's joins those of a frame on CUDA alone; of others it is the same.
     'NuScenesMetric': 'sparse_mm.evaluation.nuscenes_metric.MonoNuScenesMetric',
@@ -84,6 +87,8 @@ def metric_of(cfg: Mapping[str, Any]) -> str:
     Args:
         cfg: A config with a ``val_evaluator``.
     """
+    prefixes = data_prefixes(cfg.get('val_evaluator'))
+    first = f'{prefixes[0]}/' if prefixes else ''
     save_best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     if isinstance(save_best, str) and save_best != 'auto':
         return save_best
@@ -91,10 +96,20 @@ def metric_of(cfg: Mapping[str, Any]) -> str:
         if name_of(metric['type']) == 'CocoMetric':
             named = metric.get('metric', 'bbox')
             named = [named] if isinstance(named, str) else list(named)
-            return 'coco/bbox_mAP' if 'bbox' in named else f'coco/{named[0]}_mAP'
+            return f'{first}coco/{"bbox" if "bbox" in named else named[0]}_mAP'
         if name_of(metric['type']) in USUAL_METRICS:
-            return USUAL_METRICS[name_of(metric['type'])]
-    return host_of(cfg).metric
+            return first + USUAL_METRICS[name_of(metric['type'])]
+    return first + host_of(cfg).metric
+
+
+def data_prefixes(evaluator: Any) -> list[str]:
+    """What names begin with, where an evaluator has a metric for each of several data sets.
+
+    Args:
+        evaluator: Of a config; mmdet's ``MultiDatasetsEvaluator`` is of that kind.
+    """
+    prefixes = evaluator.get('dataset_prefixes') if isinstance(evaluator, Mapping) else None
+    return [str(prefix) for prefix in prefixes or ()]
 
 
 def _metrics(evaluator: Any) -> list[Mapping[str, Any]]:

@@ -6,31 +6,22 @@ import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
-from mmengine.evaluator.metric import _to_cpu
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
-from mmengine.registry import METRICS
 from mmengine.runner import Runner, autocast
 from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.hosts import (
-    WRITERS,
-    host_of,
-    is_kind,
-    may_give,
-    names_given,
-    needs_whole_set,
-    precise_metric,
-)
-from sparse_mm.engine.inspection import find_backbone, metric_configs
+from sparse_mm.engine.hosts import host_of, may_give, names_given, needs_whole_set
+from sparse_mm.engine.inspection import find_backbone
+from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.engine.search.identity import identity_of
 from sparse_mm.engine.signals import is_stopped_loader
 from sparse_mm.errors import BadInputError, nearest
@@ -69,10 +60,7 @@ class CandidateScorer:
         self.backbone = find_backbone(self.model)
         self.loader: DataLoader = runner.val_loop.dataloader
         self.loaders: dict[int, DataLoader] = {}
-        # What writes predictions into a file would write those of every candidate.
-        metrics = [c for c in metric_configs(cfg.val_evaluator) if not is_kind(c['type'], *WRITERS)]
-        self.evaluator = Evaluator([_full_precision(metric) for metric in metrics])
-        self.evaluator.dataset_meta = getattr(self.loader.dataset, 'metainfo', None)
+        self.evaluator = ScoringEvaluator(cfg.val_evaluator, self.loader.dataset)
 
     def check(self, num_images: int | None) -> None:
         """Scores two images, to find a wrong setting before any long work starts.
@@ -81,18 +69,18 @@ class CandidateScorer:
             BadInputError: The metric is not among the evaluator's, or cannot be computed on a part
                 of the validation set.
         """
-        for metric in self.evaluator.metrics:
+        for number, metric in enumerate(self.evaluator.metrics):
             whole = needs_whole_set(type(metric))
             if whole and num_images is not None and num_images < self.num_images(None):
                 raise BadInputError(
                     f'{type(metric).__name__} needs the whole validation set: set num_images and '
                     'final_images of the search to None.'
                 )
-            meta = self.evaluator.dataset_meta or {}
+            meta = metric.dataset_meta or {}
             if whole and not may_give(metric, self.metric, meta):
                 raise BadInputError(
                     f'The search asks for the metric {self.metric!r}; {type(metric).__name__} '
-                    f'gives others, which begin with {metric.prefix + "/"!r}, such as '
+                    f'gives others, which begin with {self.evaluator.name(number)!r}, such as '
                     f'{host_of(self.cfg).metric!r}'
                     f'{nearest(self.metric, names_given(metric, meta)) or "."}'
                 )
@@ -154,8 +142,7 @@ class CandidateScorer:
         self.loaders.clear()
 
     def _metrics(self, candidate: Candidate | None, loader: DataLoader) -> dict[str, float]:
-        for metric in self.evaluator.metrics:
-            metric.results.clear()  # of a candidate that failed
+        self.evaluator.clear()  # of a candidate that failed
         with undisturbed(self.model), torch.no_grad(), _quiet():
             set_random_seed(self.seed)
             if candidate is not None:
@@ -165,13 +152,7 @@ class CandidateScorer:
                 with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
                     samples = self.model.val_step(batch)
                 self.evaluator.process(data_samples=samples, data_batch=batch)
-            found: dict[str, float] = {}
-            for metric in self.evaluator.metrics:
-                # BaseMetric.evaluate would gather the results of all processes.
-                values = metric.compute_metrics(_to_cpu(metric.results))
-                metric.results.clear()
-                prefix = f'{metric.prefix}/' if metric.prefix else ''
-                found.update({prefix + name: value for name, value in values.items()})
+            found = self.evaluator.compute(list(loader.sampler))
         return found
 
     def _batches(self, loader: DataLoader) -> Iterator[Any]:
@@ -225,9 +206,16 @@ class CandidateScorer:
         )
 
     def _indices(self, num_images: int) -> list[int]:
-        indices = list(range(self.num_images(None)))
-        random.Random(f'images {self.seed}').shuffle(indices)
-        return sorted(indices[:num_images])
+        """Which images a subset of this size has; some of each data set that is judged alone."""
+        total = self.num_images(None)
+        starts = self.evaluator.starts or [0]
+        chosen: list[int] = []
+        for start, end in pairwise([*starts, total]):
+            indices = list(range(start, end))
+            random.Random(f'images {self.seed}').shuffle(indices)
+            share = num_images if len(starts) == 1 else -(-num_images * (end - start) // total)
+            chosen += indices[:share]
+        return sorted(chosen)
 
 
 def _is_memory(error: Exception) -> bool:
@@ -272,13 +260,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _full_precision(cfg: dict) -> dict:
-    """Exchanges a metric that rounds for ours, which does not."""
-    cls = cfg['type']
-    if isinstance(cls, str):
-        with METRICS.switch_scope_and_registry(None) as registry:  # the config's default scope
-            cls = registry.get(cls)
-    precise = precise_metric(cls)
-    return cfg if precise is None else {**cfg, 'type': precise}

@@ -1,0 +1,90 @@
+"""The metrics that score candidates: those of the config's evaluator, over what was scored."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import Evaluator
+from mmengine.evaluator.metric import _to_cpu
+from mmengine.registry import METRICS
+
+from sparse_mm.engine.hosts import WRITERS, data_prefixes, is_kind, precise_metric
+from sparse_mm.engine.inspection import metric_configs
+
+
+class ScoringEvaluator:
+    """Computes what a config's evaluator gives, in one process and on a part of the samples.
+
+    An evaluator for joined data sets (mmdet's ``MultiDatasetsEvaluator``) has a metric for each of
+    them, whose values begin with the data set's prefix; here as there.
+
+    Args:
+        cfg: The ``val_evaluator`` of a config: a metric, a list of them, or a wrapper of a list.
+        dataset: The validation set.
+    """
+
+    def __init__(self, cfg: Any, dataset: Any) -> None:
+        configs, prefixes = metric_configs(cfg), data_prefixes(cfg)
+        # Where each data set ends in the joined one; of a single one nothing need be cut.
+        ends = list(getattr(dataset, 'cumulative_sizes', ())) if prefixes else []
+        self.starts = [0, *ends[:-1]] if ends else []
+        meta = getattr(dataset, 'metainfo', None)
+        self.metrics: list[Any] = []
+        self.prefixes: list[str] = []
+        self.bounds: list[tuple[int, int]] = []
+        for number, config in enumerate(configs[: len(ends) or None]):
+            if is_kind(config['type'], *WRITERS):
+                continue  # it would write the predictions of every candidate
+            metric = METRICS.build(_full_precision(config))
+            metric.dataset_meta = meta[number] if isinstance(meta, Sequence) and ends else meta
+            self.metrics.append(metric)
+            self.prefixes.append(prefixes[number] if ends else '')
+            if ends:
+                self.bounds.append((self.starts[number], ends[number]))
+        self.evaluator = Evaluator(self.metrics)
+
+    def name(self, number: int) -> str:
+        """What the values of a metric begin with, by its number."""
+        parts = self.prefixes[number], self.metrics[number].prefix
+        return ''.join(f'{part}/' for part in parts if part)
+
+    def clear(self) -> None:
+        """Forgets what was processed."""
+        for metric in self.metrics:
+            metric.results.clear()
+
+    def process(self, data_samples: Any, data_batch: Any) -> None:
+        """Takes the predictions for a batch."""
+        self.evaluator.process(data_samples=data_samples, data_batch=data_batch)
+
+    def compute(self, indices: Sequence[int]) -> dict[str, float]:
+        """The values of all metrics, by their names.
+
+        ``BaseMetric.evaluate`` would gather the results of all processes.
+
+        Args:
+            indices: Of the samples that were processed, in their order.
+        """
+        found: dict[str, float] = {}
+        for number, metric in enumerate(self.metrics):
+            results = _to_cpu(metric.results)
+            if self.bounds:
+                start, end = (bisect_left(indices, bound) for bound in self.bounds[number])
+                results = results[start:end]
+            if self.bounds and not results:
+                continue  # of that data set nothing was scored
+            name = self.name(number)
+            values = metric.compute_metrics(results)
+            found.update({name + key: value for key, value in values.items()})
+        self.clear()
+        return found
+
+
+def _full_precision(cfg: dict) -> dict:
+    """Exchanges a metric that rounds for ours, which does not."""
+    cls = cfg['type']
+    if isinstance(cls, str):
+        with METRICS.switch_scope_and_registry(None) as registry:  # the config's default scope
+            cls = registry.get(cls)
+    precise = precise_metric(cls)
+    return cfg if precise is None else {**cfg, 'type': precise}
