@@ -14,6 +14,13 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as nn_module
 
 _disabled = ContextVar('cpu_disabled', default=False)
+# Hooks on all modules; those called always or with keywords are among them.
+_GLOBAL_HOOKS: tuple[dict, ...] = (
+    nn_module._global_forward_hooks,
+    nn_module._global_forward_pre_hooks,
+    nn_module._global_backward_hooks,
+    nn_module._global_backward_pre_hooks,
+)
 
 
 @contextmanager
@@ -38,7 +45,7 @@ def nobody_watches() -> bool:
         or torch._C._len_torch_function_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
-        or nn_module._has_any_global_hook()
+        or any(_GLOBAL_HOOKS)
     )
 
 
