@@ -167,9 +167,9 @@ def test_checkpoints_of_other_models_are_refused(trained, refusal, tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_closes_with_five_lines(run_tool, tmp_path):
-    search = [f'custom_hooks.2.{name}' for name in ('evaluations=3', 'population=3')]
+    search = [f'custom_hooks.1.{name}' for name in ('evaluations=3', 'population=3')]
     # Of MACs: whether this machine's latency can be met is no matter of a test.
-    search += ['custom_hooks.2.budget.unit=macs', 'custom_hooks.2.latency_seconds=1']
+    search += ['custom_hooks.1.budget.unit=macs', 'custom_hooks.1.latency_seconds=1']
     options = [*TINY, *search, f'data_root={tmp_path}/data']
     result = run_tool('demo.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options)
     lines = result.stdout.strip().splitlines()[-5:]

@@ -164,16 +164,16 @@ def test_curves_are_read_from_all_runs(tmp_path):
 def test_the_whole_demo_at_a_small_size(run_tool, tmp_path):
     """From nothing to the page."""
     search = {'evaluations': 3, 'population': 3, 'parents': 2, 'num_images': 2, 'finalists': 1}
-    options = [f'custom_hooks.2.{name}={value}' for name, value in search.items()]
+    options = [f'custom_hooks.1.{name}={value}' for name, value in search.items()]
     options += [f'{split}_dataloader.dataset.num_images=4' for split in ('train', 'val', 'test')]
-    options += ['custom_hooks.2.latency_seconds=0.5', 'default_hooks.logger.interval=1']
-    options += ['custom_hooks.2.budget.unit=macs', 'train_cfg.val_interval=4']
+    options += ['custom_hooks.1.latency_seconds=0.5', 'default_hooks.logger.interval=1']
+    options += ['custom_hooks.1.budget.unit=macs', 'train_cfg.val_interval=3']
     done = run_tool(
         *('demo.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options),
         env=dict(SHAPES_ROOT=str(tmp_path / 'scenes')),
     )
     for line in ('dense: ', 'winner: ', 'kept: ', 'latency: ', 'files: '):
         assert f'\n{line}' in done.stdout
-    assert 'training, epoch 4: 100%' in done.stdout
+    assert 'training, epoch 3: 100%' in done.stdout
     text = (tmp_path / 'run' / 'index.html').read_text()
     assert text.count('<img') == 2 * 4 + 8 + 2  # both detections of each scene, layers, curves

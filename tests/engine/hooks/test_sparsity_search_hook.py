@@ -2,7 +2,9 @@
 
 import csv
 import json
+import random
 
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -37,6 +39,8 @@ def snapshot(runner):
         weights={name: value.clone() for name, value in runner.model.state_dict().items()},
         modes=[module.training for module in runner.model.modules()],
         torch=torch.get_rng_state(),
+        random=random.getstate(),
+        numpy=np.random.get_state()[1].tolist(),
         schedule=[s.state_dict() for s in runner.param_schedulers],
         ema={
             name: value.clone()
@@ -81,7 +85,7 @@ def test_the_search_disturbs_nothing(tmp_path):
     assert any(before['modes'])
     assert not all(before['modes'])
     assert torch.equal(after['torch'], before['torch'])
-    for name in ('schedule', 'log', 'best'):
+    for name in ('random', 'numpy', 'schedule', 'log', 'best'):
         assert after[name] == before[name]
     assert found['events'] == []
     assert list(tmp_path.glob('best_*'))  # the runner's own best checkpoint is still kept
