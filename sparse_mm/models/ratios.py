@@ -25,7 +25,7 @@ StageRatios: TypeAlias = tuple[tuple[Fraction, ...], ...]
 
 def num_kept(num_windows: int, ratio: Fraction) -> int:
     """How many windows a block computes: ``num_windows * (1 - ratio)``, floor, at least 1."""
-    if not ratio:
+    if ratio.numerator == 0:
         return num_windows
     return max(1, num_windows * (ratio.denominator - ratio.numerator) // ratio.denominator)
 

@@ -215,6 +215,18 @@ def test_a_benchmark_of_engines(call_tool, tmp_path):
     assert 'torch.mm, bfloat16' in {product['name'] for product in found['matrix_products']}
 
 
+def test_a_benchmark_leaves_out_what_a_host_cannot_compute(call_tool):
+    """mmdet's Swin has no pure bfloat16; what else was asked for is measured all the same."""
+    printed = call_tool(
+        *('analysis_tools/benchmark.py', '--run', 'swin', 'mmdet.SwinTransformer', *ONE_BLOCK),
+        *('--run', 'ours', 'SparseViT', *ONE_BLOCK, '--precision', 'float32', 'bfloat16'),
+        *('--shape', 56, 56, '--seconds', 0.1, '--matrix', 64, '--threads', 1),
+    )
+    rows = [line.split(' | ')[0] for line in printed.splitlines() if line.startswith('| ')][2:]
+    assert rows == ['| swin, torch float32', '| ours, torch float32', '| ours, torch bfloat16']
+    assert 'left out: swin, torch bfloat16, ' in printed
+
+
 def test_a_benchmark_refuses_what_an_engine_cannot_do(refusal):
     tool = 'analysis_tools/benchmark.py'
     run = ('--run', 'a', 'SparseViT', *ONE_BLOCK, '--shape', 64, 64)

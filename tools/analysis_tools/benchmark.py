@@ -31,6 +31,7 @@ from tools.benchmarks.passes import (
     Setup,
     build_all,
     count_gmacs,
+    failing,
     matrix_products,
 )
 from tools.benchmarks.report import (
@@ -192,6 +193,11 @@ def check(args: argparse.Namespace) -> None:
 def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str, Any]:
     """Counts, times, and measures memory."""
     backbones = build_all(runs)
+    left_out = failing(runs, setup, backbones)
+    pairs = [pair for pair in zip(runs, backbones, strict=True) if pair[0].name not in left_out]
+    if not pairs:
+        raise BadInputError(f'No run can be computed: {"; ".join(left_out.values())}.')
+    runs, backbones = (list(part) for part in zip(*pairs, strict=True))
     rows = [
         dict(
             name=item.name,
@@ -210,7 +216,8 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
     seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]
     names = [item.name for item in runs]
     wanted = [args.baseline, f'{args.baseline}, {runs[0].engine} {runs[0].precision}']
-    baseline = 0 if args.baseline is None else min(names.index(n) for n in wanted if n in names)
+    places = [0] if args.baseline is None else [names.index(n) for n in wanted if n in names]
+    baseline = min(places, default=0)  # it may have been left out
 
     rates = summarise_products(
         dict(zip(products, seconds[len(runs) :], strict=True)), side=args.matrix
@@ -233,7 +240,13 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
     if not args.no_memory and not deployed and memory.can_measure(setup):
         add_memory(rows, memory.peak_memory(runs, setup, torch.get_num_threads()), baseline)
         conditions['memory'] = memory.define(setup.device)
-    return dict(conditions=conditions, matrix=args.matrix, matrix_products=rates, runs=rows)
+    return dict(
+        conditions=conditions,
+        matrix=args.matrix,
+        matrix_products=rates,
+        runs=rows,
+        left_out=left_out,
+    )
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -251,6 +264,7 @@ def describe(result: dict[str, Any]) -> str:
     ]
     if 'in_engine' in result['runs'][0]:
         notes.append('in its engine: of the baseline in the same engine and precision')
+    notes += [f'left out: {name}, {reason}' for name, reason in result['left_out'].items()]
     if definition:
         notes.append(definition)
     if any(row['settings'].get('pruning_ratios') == RANDOM for row in result['runs']):

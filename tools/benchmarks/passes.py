@@ -158,6 +158,23 @@ def build_all(runs: list[Run]) -> list[nn.Module]:
     return list(built.values())
 
 
+def failing(runs: list[Run], setup: Setup, backbones: list[nn.Module]) -> dict[str, str]:
+    """Tries the backbones of other hosts in pure bfloat16, which not all of them can compute in.
+
+    Returns:
+        By the names of the runs that fail, why.
+    """
+    found = {}
+    for run, backbone in zip(runs, backbones, strict=True):
+        if run.precision != 'bfloat16' or run.whole or hasattr(backbone, 'set_pruning_ratios'):
+            continue
+        try:
+            Pass(run, replace(setup, batch=1), backbone)()
+        except RuntimeError as error:
+            found[run.name] = str(error).splitlines()[0]
+    return found
+
+
 def matrix_products(
     setup: Setup, side: int, precisions: Collection[str] = ()
 ) -> dict[str, Callable[[], Any]]:

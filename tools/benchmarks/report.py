@@ -119,15 +119,16 @@ def add_engines(rows: list[Summary], runs: Sequence[Run], baseline: int) -> None
     """
     settings, size = runs[baseline].settings, runs[baseline].image_size
     for row, run in zip(rows, runs, strict=True):
-        same = next(
-            other
+        same = [
+            other['seconds']
             for other, its in zip(rows, runs, strict=True)
             if (its.settings, its.image_size) == (settings, size)
             and (its.engine, its.precision) == (run.engine, run.precision)
-        )
-        pairs = zip(same['seconds'], row['seconds'], strict=True)
-        row.update(engine=run.engine, precision=run.precision)
-        row['in_engine'] = median(other / own for other, own in pairs)
+        ]
+        row.update(engine=run.engine, precision=run.precision, in_engine=None)
+        if same:  # the baseline may be left out in a precision that it cannot compute in
+            pairs = zip(same[0], row['seconds'], strict=True)
+            row['in_engine'] = median(other / own for other, own in pairs)
 
 
 def add_memory(rows: list[Summary], found: Sequence[int], baseline: int) -> None:
@@ -162,7 +163,9 @@ def markdown(result: dict[str, Any]) -> str:
         low, high = row['faster_quartiles']
         cells = [row['name'], '×'.join(map(str, row['image_size'])), f'{row["gmacs"]:.2f}']
         cells += [f'{row["gmacs"] / macs:.3f}', f'{row["faster"]:.2f}× ({low:.2f}–{high:.2f})']
-        cells += [f'{row["in_engine"]:.2f}×'] if with_engines else []
+        if with_engines:
+            own = row['in_engine']
+            cells.append('' if own is None else f'{own:.2f}×')
         cells += [f'{row["median_ms"]:.2f}'] if on_gpu or with_engines else []
         if with_memory:
             share = row['memory_of_baseline']

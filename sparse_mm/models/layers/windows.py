@@ -235,7 +235,8 @@ class StageWindows:
         """
         which = 1 if shifted else 0
         grid = self.grids[which]
-        if ratio > 0 and self._rankings[0] is None:
+        # By its numerator: the graph capture of torch 2.6 compares no fractions.
+        if ratio.numerator > 0 and self._rankings[0] is None:
             importance = self._importance(rows)  # (B, L)
             self._rankings = [rank_windows(importance, own) for own in self.grids]
         key = ratio.numerator, ratio.denominator, which
