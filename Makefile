@@ -1,4 +1,4 @@
-# make demo   set up, then train, sparsify and test on generated scenes (some minutes on two cores)
+# make demo   set up, then train, sparsify and test on generated scenes (eight minutes on two quiet cores)
 # make test   set up, then the tests, in two processes; without those that take long
 # make test-slow  those: whole runs of the command lines, engines, killed runs
 # make test-all   all of them, every Swin config of the hosts, and make faults
