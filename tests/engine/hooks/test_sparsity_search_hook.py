@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,6 +43,11 @@ def snapshot(runner):
         torch=torch.get_rng_state(),
         random=random.getstate(),
         numpy=np.random.get_state()[1].tolist(),
+        module_hooks=[
+            (len(m._forward_hooks), len(m._forward_pre_hooks)) for m in runner.model.modules()
+        ],
+        runner_hooks=[type(hook) for hook in runner.hooks],
+        shared_memory=sorted(Path('/dev/shm').glob(f'torch_{os.getpid()}_*')),
         schedule=[s.state_dict() for s in runner.param_schedulers],
         ema={
             name: value.clone()
@@ -85,7 +92,8 @@ def test_the_search_disturbs_nothing(tmp_path):
     assert any(before['modes'])
     assert not all(before['modes'])
     assert torch.equal(after['torch'], before['torch'])
-    for name in ('random', 'numpy', 'schedule', 'log', 'best'):
+    same = ('random', 'numpy', 'module_hooks', 'runner_hooks', 'shared_memory')
+    for name in (*same, 'schedule', 'log', 'best'):
         assert after[name] == before[name]
     assert found['events'] == []
     assert list(tmp_path.glob('best_*'))  # the runner's own best checkpoint is still kept
