@@ -29,40 +29,13 @@ from sparse_mm.search.estimate import (
     spread,
 )
 from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.stopwatch import Stopwatch
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 Progress = Callable[[int, int], None]
 # Runs a pass of a backbone on images, and calls a mark with the name of each part at its end:
 # ('stem',), ('stage', i) for what a stage does outside its blocks, ('block', i, j).
 MarkedPass = Callable[[nn.Module, Tensor, Callable[[tuple], None]], None]
-
-
-class Stopwatch:
-    """Takes times on a device without waiting for it.
-
-    Args:
-        device: On CUDA the times are events in its queue; elsewhere the host's clock.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == 'cuda'
-
-    def mark(self) -> Any:
-        """Takes the time."""
-        if not self.cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def milliseconds(self, start: Any, end: Any) -> float:
-        """Milliseconds between two marks; on CUDA, after :meth:`wait`."""
-        return start.elapsed_time(end) if self.cuda else (end - start) * 1e3
-
-    def wait(self) -> None:
-        """Lets the device finish its queue."""
-        if self.cuda:
-            torch.cuda.synchronize()
 
 
 def autocast(device: torch.device, dtype: str) -> AbstractContextManager:

@@ -15,7 +15,8 @@ from sparse_mm.models.executors import marked_pass
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import TABLE_FORMAT, CostModel, LatencyTable
 from sparse_mm.search.space import RatioSpace
-from sparse_mm.search.timing import Stopwatch, measure_table, measure_whole, rounds_in_turns
+from sparse_mm.search.stopwatch import Stopwatch
+from sparse_mm.search.timing import measure_table, measure_whole, rounds_in_turns
 
 SMALL = dict(embed_dims=16, depths=(2, 3), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
 
