@@ -228,6 +228,16 @@ def test_a_benchmark_leaves_out_what_a_host_cannot_compute(call_tool):
     assert 'left out: swin, torch bfloat16, ' in printed
 
 
+def test_a_baseline_that_cannot_be_computed_is_refused(refusal):
+    two_blocks = (*ONE_BLOCK, 'depths=[2]')
+    told = refusal(
+        *('analysis_tools/benchmark.py', '--run', 'swin', 'mmdet.SwinTransformer', *two_blocks),
+        *('--run', 'ours', 'SparseViT', *ONE_BLOCK, '--precision', 'bfloat16'),
+        *('--shape', 56, 56, '--threads', 1, '--baseline', 'swin'),
+    )
+    assert '--baseline swin cannot be computed here (' in told
+
+
 def test_a_benchmark_refuses_what_an_engine_cannot_do(refusal):
     tool = 'analysis_tools/benchmark.py'
     run = ('--run', 'a', 'SparseViT', *ONE_BLOCK, '--shape', 64, 64)

@@ -198,6 +198,15 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
     if not pairs:
         raise BadInputError(f'No run can be computed: {"; ".join(left_out.values())}.')
     runs, backbones = (list(part) for part in zip(*pairs, strict=True))
+    names = [item.name for item in runs]
+    wanted = [args.baseline, f'{args.baseline}, {runs[0].engine} {runs[0].precision}']
+    places = [0] if args.baseline is None else [names.index(n) for n in wanted if n in names]
+    if not places:
+        raise BadInputError(
+            f'--baseline {args.baseline} cannot be computed here ({"; ".join(left_out.values())}); '
+            'choose another run.'
+        )
+    baseline = min(places)
     rows = [
         dict(
             name=item.name,
@@ -214,11 +223,6 @@ def measure(runs: list[Run], setup: Setup, args: argparse.Namespace) -> dict[str
     device = torch.device(setup.device)
     rounds = rounds_in_turns([*passes, *products.values()], device, args.seconds)
     seconds = [[ms / 1e3 for ms in values] for values in zip(*rounds, strict=True)]
-    names = [item.name for item in runs]
-    wanted = [args.baseline, f'{args.baseline}, {runs[0].engine} {runs[0].precision}']
-    places = [0] if args.baseline is None else [names.index(n) for n in wanted if n in names]
-    baseline = min(places, default=0)  # it may have been left out
-
     rates = summarise_products(
         dict(zip(products, seconds[len(runs) :], strict=True)), side=args.matrix
     )
