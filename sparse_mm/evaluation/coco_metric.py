@@ -9,6 +9,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.evaluation.leave_out import CONDITIONS, precision_without
 
 # Where COCOeval keeps them.
 ITEMS = {
@@ -25,6 +26,8 @@ class FullPrecisionCocoMetric(CocoMetric):
     image of the annotation file, predicted or not. Its settings hold here, too: ``metric``,
     ``classwise``, ``metric_items``, ``proposal_nums``, ``iou_thrs``.
     """
+
+    evaluations: dict[str, COCOeval]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Computes AP and AR.
@@ -54,6 +57,7 @@ class FullPrecisionCocoMetric(CocoMetric):
         truths, predictions = zip(*results, strict=True)
         image_ids = [prediction['img_id'] for prediction in predictions]
         metrics: dict[str, float] = {}
+        self.evaluations = {}
         with TemporaryDirectory() as folder:
             prefix = f'{folder}/results'
             truth: COCO = getattr(self, '_coco_api', None) or COCO(
@@ -72,6 +76,26 @@ class FullPrecisionCocoMetric(CocoMetric):
                 else:
                     metrics |= self._evaluate(truth, kind, load(files[kind]), image_ids)
         return metrics
+
+    def compute_without(self, name: str, results: list, parts: np.ndarray) -> np.ndarray | None:
+        """Computes a value without each part of the images, after :meth:`compute_metrics`.
+
+        Args:
+            name: ``'bbox_mAP'``, ``'segm_mAP_50'``.
+            results: As for :meth:`compute_metrics`.
+            parts: ``(images,)`` int, which part each image belongs to.
+
+        Returns:
+            ``(parts,)``; None where that cannot be had: of recalls, or where nothing was found.
+        """
+        kind, _, item = name.partition('_')
+        evaluation = self.evaluations.get(kind)
+        self.evaluations = {}  # they are large
+        if evaluation is None or item not in CONDITIONS:
+            return None
+        images = [prediction['img_id'] for _, prediction in results]
+        part_of = dict(zip(images, parts.tolist(), strict=True))
+        return precision_without(evaluation, item, part_of, int(parts.max()) + 1)[1]
 
     def _evaluate(
         self, truth: COCO, kind: str, found: list[dict[str, Any]], image_ids: list[int]
@@ -95,6 +119,8 @@ class FullPrecisionCocoMetric(CocoMetric):
         evaluation.params.iouThrs = self.iou_thrs
         evaluation.params.useCats = int(not proposals)
         evaluation.evaluate()
+        if not proposals:
+            self.evaluations[kind] = evaluation
         evaluation.accumulate()
         evaluation.summarize()
         metrics = {name: float(evaluation.stats[ITEMS[item]]) for item, name in names.items()}

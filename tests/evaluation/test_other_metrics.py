@@ -142,7 +142,7 @@ def test_each_of_several_data_sets_has_its_metric_and_prefix(two_sets):
     given = host.evaluate(len(dataset))
     ours = ScoringEvaluator(cfg, dataset)
     ours.process(samples, {})
-    found = ours.compute(range(len(dataset)))
+    found, _ = ours.compute(range(len(dataset)))
     assert found.keys() == {name for name in given if 'copypaste' not in name}
     assert found.keys() >= {'a/coco/bbox_mAP', 'b/coco/bbox_mAP'}
     for name, value in found.items():
@@ -156,10 +156,10 @@ def test_a_part_of_several_data_sets(two_sets):
     samples = predictions_of(cfg)
     ours = ScoringEvaluator(cfg, dataset)
     ours.process([samples[i] for i in (0, 4, 5)], {})
-    found = ours.compute([0, 4, 5])
+    found, _ = ours.compute([0, 4, 5])
     assert found['a/coco/bbox_mAP_50'] > 0.8
     ours.process([samples[i] for i in (4, 5)], {})
-    assert all(name.startswith('b/') for name in ours.compute([4, 5]))
+    assert all(name.startswith('b/') for name in ours.compute([4, 5])[0])
 
 
 def test_what_writes_predictions_keeps_the_others_in_their_places(two_sets):
@@ -168,4 +168,4 @@ def test_what_writes_predictions_keeps_the_others_in_their_places(two_sets):
     cfg['metrics'][0] = dict(type='DumpDetResults', out_file_path='never.pkl')
     ours = ScoringEvaluator(cfg, dataset)
     ours.process(samples, {})
-    assert {name.partition('/')[0] for name in ours.compute(range(6))} == {'b'}
+    assert {name.partition('/')[0] for name in ours.compute(range(6))[0]} == {'b'}

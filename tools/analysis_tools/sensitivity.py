@@ -87,7 +87,7 @@ def measure(search: SparsitySearch, path: Path) -> dict[str, Any]:
     )
     try:
         with progress_bar('Scoring stages', total=1 + sum(map(len, ratios))) as bar:
-            value, failure = scorer.score(search.dense, images)
+            value, failure, _ = scorer.score(search.dense, images)
             if failure:
                 raise BadInputError(
                     f'The dense model has no score ({failure}); give weights that are trained, or '
@@ -99,7 +99,7 @@ def measure(search: SparsitySearch, path: Path) -> dict[str, Any]:
                 points: list[dict[str, Any]] = []
                 for ratio in choices:
                     candidate = prune_stage(search.dense, stage, ratio)
-                    value, failure = scorer.score(candidate, images)
+                    value, failure, _ = scorer.score(candidate, images)
                     finite = math.isfinite(value)
                     macs = search.costs.cost(candidate, 'macs')
                     point = dict(

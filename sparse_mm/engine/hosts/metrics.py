@@ -24,6 +24,10 @@ IMAGE_ID_METRICS = 'CocoMetric', 'CocoPanopticMetric', 'LVISMetric'
 MASK_METRICS = 'CocoPanopticMetric', 'CityScapesMetric'
 # Which look up every sample of the set, predicted or not.
 WHOLE_SET_METRICS = (*NUSCENES_METRICS, 'KittiMetric', 'WaymoMetric', 'LyftMetric')
+# Whose value is the mean over the images; a class of one's own says so by ``is_mean = True``.
+MEANS = ('Accuracy',)
+# Which are quickly computed again from the images' results, without a part of them.
+QUICK_METRICS = 'IoUMetric', 'SemSegMetric', 'SingleLabelMetric'
 # Which write predictions into a file, and score nothing.
 WRITERS = 'DumpResults', 'DumpDetResults', 'DumpProposals', 'DumpODVGResults'
 
@@ -37,6 +41,16 @@ def precise_metric(metric: type) -> type | None:
 def needs_whole_set(metric: type) -> bool:
     """Whether a metric cannot be computed on a part of the validation set."""
     return is_kind(metric, *WHOLE_SET_METRICS)
+
+
+def is_mean(metric: Any) -> bool:
+    """Whether a metric's values are means of the images' own."""
+    return bool(getattr(metric, 'is_mean', False)) or is_kind(type(metric), *MEANS)
+
+
+def is_quick(metric: Any) -> bool:
+    """Whether a metric may be computed hundreds of times for one score."""
+    return is_kind(type(metric), *QUICK_METRICS)
 
 
 def needs_whole_set_by_name(kind: Any) -> bool:

@@ -4,12 +4,22 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.evaluator import Evaluator
 from mmengine.evaluator.metric import _to_cpu
 from mmengine.registry import METRICS
 
-from sparse_mm.engine.hosts import WRITERS, data_prefixes, is_kind, precise_metric
+from sparse_mm.engine.hosts import (
+    WRITERS,
+    data_prefixes,
+    is_kind,
+    is_mean,
+    is_quick,
+    precise_metric,
+)
 from sparse_mm.engine.inspection import metric_configs
+from sparse_mm.errors import BadInputError
+from sparse_mm.search.score_errors import parts_of, pseudo_values
 
 
 class ScoringEvaluator:
@@ -57,15 +67,23 @@ class ScoringEvaluator:
         """Takes the predictions for a batch."""
         self.evaluator.process(data_samples=data_samples, data_batch=data_batch)
 
-    def compute(self, indices: Sequence[int]) -> dict[str, float]:
+    def compute(
+        self, indices: Sequence[int], by_parts: str = ''
+    ) -> tuple[dict[str, float], np.ndarray | None]:
         """The values of all metrics, by their names.
 
         ``BaseMetric.evaluate`` would gather the results of all processes.
 
         Args:
             indices: Of the samples that were processed, in their order.
+            by_parts: The name of a value that is wanted for each part of the images, too.
+
+        Returns:
+            The values; and ``(parts,)`` that one by parts of the images, see
+            :mod:`sparse_mm.search.score_errors`; None where the metric does not allow it.
         """
         found: dict[str, float] = {}
+        values_by_parts = None
         for number, metric in enumerate(self.metrics):
             results = _to_cpu(metric.results)
             if self.bounds:
@@ -76,8 +94,37 @@ class ScoringEvaluator:
             name = self.name(number)
             values = metric.compute_metrics(results)
             found.update({name + key: value for key, value in values.items()})
+            key = by_parts.removeprefix(name)
+            if by_parts.startswith(name) and key in values:
+                values_by_parts = _by_parts(metric, key, float(values[key]), results)
         self.clear()
-        return found
+        return found, values_by_parts
+
+
+def _by_parts(metric: Any, key: str, value: float, results: list) -> np.ndarray | None:
+    """A metric's value for each part of the images."""
+    parts = parts_of(len(results))
+    numbers = range(int(parts.max(initial=-1)) + 1)
+    if len(numbers) < 2:
+        return None
+
+    def value_of(chosen: np.ndarray) -> float:
+        some = [result for result, own in zip(results, chosen, strict=True) if own]
+        return float(metric.compute_metrics(some)[key])
+
+    if is_mean(metric):
+        try:
+            return np.array([value_of(parts == number) for number in numbers])
+        except BadInputError:  # a part whose videos are all broken
+            return None
+    if hasattr(metric, 'compute_without'):
+        without = metric.compute_without(key, results, parts)
+    elif is_quick(metric):
+        with np.errstate(invalid='ignore'):
+            without = np.array([value_of(parts != number) for number in numbers])
+    else:
+        return None
+    return None if without is None else pseudo_values(value, without)
 
 
 def _full_precision(cfg: dict) -> dict:

@@ -15,13 +15,18 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sparse_mm.engine.files import set_aside, write_atomically
 from sparse_mm.engine.search.identity import differing
 from sparse_mm.errors import BadInputError
 from sparse_mm.ranks import on_main_process
+from sparse_mm.search.score_errors import error_of_difference, standard_error, unpack
 from sparse_mm.search.space import Candidate
 
-FORMAT = 'sparse_mm search, version 2'
+FORMAT = 'sparse_mm search, version 3'
+# Has no scores by images; its others still stand.
+FORMER = 'sparse_mm search, version 2'
 # What a search writes beside its state, and what must not stand for the next one's answers.
 RESULTS = ('best*.json', 'history.csv', 'pareto.png', 'start.pth')
 
@@ -38,6 +43,8 @@ class Record:
         budget: For which budget, by its place in the list; -1 for those that serve all.
         generation: Of the evolution, from 1; 0 for other roles.
         failure: Why there is no score: ``'out of memory'``; empty where there is one.
+        by_images: The score for each image or part of the images, see
+            :mod:`sparse_mm.search.score_errors`, as text; empty where the metric has none.
     """
 
     ratios: Candidate
@@ -47,6 +54,25 @@ class Record:
     budget: int
     generation: int
     failure: str = ''
+    by_images: str = ''
+
+    @property
+    def values(self) -> np.ndarray | None:
+        """``(G,)`` the score for each image or part of the images; None where there is none."""
+        return unpack(self.by_images)
+
+    @property
+    def error(self) -> float:
+        """The score's standard error; NaN where it is not known."""
+        values = self.values
+        return math.nan if values is None else standard_error(values)
+
+    def error_beside(self, other: 'Record') -> float:
+        """The standard error of the difference from another score on the same images, or NaN."""
+        own, others = self.values, other.values
+        if own is None or others is None or self.num_images != other.num_images:
+            return math.nan
+        return error_of_difference(own, others)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; a missing score is None, since JSON has no infinity."""
@@ -64,13 +90,14 @@ class Record:
             raise ValueError('a record with other fields')
         score = values['score']
         numbers = [values[name] for name in ('num_images', 'budget', 'generation')]
-        texts = [values[name] for name in ('role', 'failure')]
+        texts = [values[name] for name in ('role', 'failure', 'by_images')]
         if not all(type(number) is int for number in numbers) or not all(
             isinstance(text, str) for text in texts
         ):
             raise ValueError('a record with values of other types')
         if score is not None and (not _is_real(score) or not math.isfinite(score)):
             raise ValueError(f'the score {score!r}')
+        unpack(values['by_images'])
         filled = dict(values, score=-math.inf if score is None else float(score))
         return cls(**{**filled, 'ratios': _candidate(values['ratios'])})
 
@@ -169,12 +196,13 @@ class Records:
             raise ValueError('it is truncated or not JSON') from error
         if not isinstance(state, dict) or not isinstance(state.get('format'), str):
             raise ValueError('it has no format')
-        if state['format'] != FORMAT:
+        if state['format'] not in (FORMAT, FORMER):
             raise ValueError(f'its format is {state["format"][:80]!r}, not {FORMAT!r}')
         if state.pop('checksum', None) != _checksum(state):
             raise ValueError('it was edited or damaged: its checksum differs')
         try:
-            records = [Record.from_json(values) for values in state['records']]
+            former = dict(by_images='') if state['format'] == FORMER else {}
+            records = [Record.from_json({**values, **former}) for values in state['records']]
             measured = {_candidate(ratios): float(ms) for ratios, ms in state['measured_ms']}
             identity = dict(state['identity'])
         except (KeyError, TypeError, ValueError) as error:

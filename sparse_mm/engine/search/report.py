@@ -25,6 +25,10 @@ def pareto_front(points: list[tuple[float, float]]) -> list[int]:
     return front
 
 
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 class SearchReport:
     """Writes ``history.csv``, ``best*.json`` and ``pareto.png``, each in one step.
 
@@ -51,6 +55,7 @@ class SearchReport:
             pruning_ratios=record.ratios,
             metric=self.settings.metric,
             score=record.score if math.isfinite(record.score) else None,
+            standard_error=_number(record.error),
             num_images=record.num_images,
             gmacs=costs.cost(record.ratios, 'gmacs'),
             macs=costs.cost(record.ratios, 'macs'),
@@ -65,17 +70,27 @@ class SearchReport:
         described['costs_of'] = f'backbone, {shape.batch} x 3 x {shape.image_size}'
         return described
 
-    def write(self, winners: dict[int, Record]) -> None:
+    def write(
+        self, winners: dict[int, Record], beside: dict[int, dict[str, Record]] | None = None
+    ) -> None:
         """Writes all files.
 
         Args:
             winners: For each budget, by its place in the list, the best so far.
+            beside: For each, what it is compared with, by its name: scores on the same images.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / 'history.csv', self._history())
         for index, record in winners.items():
             budget = self.settings.budgets[index]
             described = {**self.describe(record), 'budget': str(budget)}
+            for name, other in ((beside or {}).get(index) or {}).items():
+                described[name] = dict(
+                    score=other.score,
+                    standard_error=_number(other.error),
+                    difference=record.score - other.score,
+                    error_of_difference=_number(record.error_beside(other)),
+                )
             content = json.dumps(described, indent=1, allow_nan=False)
             if len(self.settings.budgets) > 1:
                 write_atomically(self.folder / f'best_{budget.slug}.json', content)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,23 @@ from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.engine.search.identity import identity_of
 from sparse_mm.engine.signals import is_stopped_loader
 from sparse_mm.errors import BadInputError, nearest
+from sparse_mm.search.score_errors import pack
 from sparse_mm.search.space import Candidate
+
+
+class Score(NamedTuple):
+    """What scoring a candidate gave.
+
+    Attributes:
+        value: Higher is better; minus infinity where there is none.
+        failure: Why there is none.
+        by_images: The score for each image or part of the images, see
+            :mod:`sparse_mm.search.score_errors`, as text; empty where the metric has none.
+    """
+
+    value: float
+    failure: str = ''
+    by_images: str = ''
 
 
 class CandidateScorer:
@@ -86,7 +102,7 @@ class CandidateScorer:
                 )
             if whole:
                 return
-        found = self._metrics(None, self._new_loader(self.num_images(2), num_workers=0))
+        found, _ = self._metrics(None, self._new_loader(self.num_images(2), num_workers=0))
         if self.metric not in found:
             raise BadInputError(
                 f'The search asks for the metric {self.metric!r}; the evaluator gives '
@@ -98,7 +114,7 @@ class CandidateScorer:
         total = len(self.loader.dataset)  # type: ignore[arg-type]
         return total if wanted is None else min(wanted, total)
 
-    def score(self, candidate: Candidate, num_images: int) -> tuple[float, str]:
+    def score(self, candidate: Candidate, num_images: int) -> Score:
         """Scores one candidate.
 
         Args:
@@ -106,28 +122,29 @@ class CandidateScorer:
             num_images: On how many images, always the same ones for a number.
 
         Returns:
-            The metric as the evaluator computes it, not rounded, its negative if less is better;
-            and an empty string. Where there is none, minus infinity and why: a class without any
-            pixel or box in the subset can make a mean undefined, memory can run out.
+            The metric as the evaluator computes it, not rounded, its negative if less is better.
+            Where there is none, minus infinity and why: a class without any pixel or box in the
+            subset can make a mean undefined, memory can run out.
 
         Raises:
             BadInputError: A validation image cannot be read.
         """
         try:
-            found = self._metrics(candidate, self._loader(num_images))
+            found, by_parts = self._metrics(candidate, self._loader(num_images), self.metric)
         except Exception as error:
             self.close()  # a loader that was left in the middle has the rest still waiting
             if not _is_memory(error):
                 raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            return -math.inf, 'out of memory'
+            return Score(-math.inf, 'out of memory')
         if self.metric not in found:
-            return -math.inf, f'the evaluator gave no {self.metric}'
+            return Score(-math.inf, f'the evaluator gave no {self.metric}')
         value = float(found[self.metric])
         if not math.isfinite(value):
-            return -math.inf, f'{self.metric} is {value}'
-        return self.sign * value, ''
+            return Score(-math.inf, f'{self.metric} is {value}')
+        by_images = '' if by_parts is None else pack(self.sign * by_parts)
+        return Score(self.sign * value, by_images=by_images)
 
     def identity(self, cfg: Config, numbers: Iterable[int]) -> dict[str, Any]:
         """What the scores on so many images depend on, see :mod:`.identity`."""
@@ -141,7 +158,9 @@ class CandidateScorer:
         """Ends the loaders' processes."""
         self.loaders.clear()
 
-    def _metrics(self, candidate: Candidate | None, loader: DataLoader) -> dict[str, float]:
+    def _metrics(
+        self, candidate: Candidate | None, loader: DataLoader, by_parts: str = ''
+    ) -> tuple[dict[str, float], np.ndarray | None]:
         self.evaluator.clear()  # of a candidate that failed
         with undisturbed(self.model), torch.no_grad(), _quiet():
             set_random_seed(self.seed)
@@ -152,7 +171,7 @@ class CandidateScorer:
                 with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
                     samples = self.model.val_step(batch)
                 self.evaluator.process(data_samples=samples, data_batch=batch)
-            found = self.evaluator.compute(list(loader.sampler))
+            found = self.evaluator.compute(list(loader.sampler), by_parts)
         return found
 
     def _batches(self, loader: DataLoader) -> Iterator[Any]:

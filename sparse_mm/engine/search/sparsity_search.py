@@ -18,7 +18,7 @@ from sparse_mm.engine.inspection import (
 )
 from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.report import SearchReport
-from sparse_mm.engine.search.scorer import CandidateScorer
+from sparse_mm.engine.search.scorer import CandidateScorer, Score
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.tables import digest_of_table, table_for
 from sparse_mm.errors import BadInputError
@@ -148,7 +148,7 @@ class SparsitySearch:
         with self._bar(total) as self.bar:
             self._score([self.dense], images, 'dense', -1)
             for index, budget in enumerate(budgets):
-                self._score(self._uniform(budget), images, 'uniform', index)
+                self._score(self.uniform(budget), images, 'uniform', index)
                 self._evolve(index, budget, images)
             # Predictions may differ in their last bit between machines; decisions must not.
             finalists = on_main_process(
@@ -213,7 +213,7 @@ class SparsitySearch:
             if math.isfinite(evolution.scores[best]):
                 self._write({index: self._best([best], images)})
 
-    def _uniform(self, budget: Budget) -> list[Candidate]:
+    def uniform(self, budget: Budget) -> list[Candidate]:
         """The least pruned uniform setting within a budget."""
         inside = [
             candidate
@@ -221,6 +221,20 @@ class SparsitySearch:
             if not budget.excess(self.costs.cost(candidate, budget.unit))
         ]
         return inside[:1]
+
+    def beside(self, index: int, winner: Record) -> dict[str, Record]:
+        """What a budget's winner is compared with: uniform and dense, on the same images."""
+        named = {'uniform': self.uniform(self.settings.budgets[index]), 'dense': [self.dense]}
+        found = {
+            name: self.records.find(candidate, winner.num_images)
+            for name, candidates in named.items()
+            for candidate in candidates
+        }
+        return {
+            name: record
+            for name, record in found.items()
+            if record is not None and math.isfinite(record.score)
+        }
 
     def _finalists(self, budget: Budget, images: int) -> list[Candidate]:
         """The best of all within a budget that were scored, for whichever budget.
@@ -243,7 +257,7 @@ class SparsitySearch:
             scores = {record.ratios: record.score for record in scored}
             ratios = rank_by_prediction(self.space, scores, ratios)
         finalists = ratios[: max(1, self.settings.finalists)]
-        return list(dict.fromkeys(finalists + self._uniform(budget)))
+        return list(dict.fromkeys(finalists + self.uniform(budget)))
 
     def _best(self, candidates: Sequence[Candidate], images: int) -> Record:
         found = [self.records.find(candidate, images) for candidate in candidates]
@@ -283,17 +297,17 @@ class SparsitySearch:
             own = together[get_rank()] if get_rank() < len(together) else None
             # A process that fails ends all of them, with its message.
             scores = on_every_process(lambda: self._score_one(own, images))  # noqa: B023, at once
-            for candidate, (value, failure) in zip(together, scores, strict=False):
-                record = Record(candidate, images, value, role, budget, generation, failure)
-                self._keep(record)
-                if failure:
-                    self._say(f'{list(candidate)} has no score: {failure}.')
+            for candidate, score in zip(together, scores, strict=False):
+                why = role, budget, generation
+                self._keep(Record(candidate, images, score.value, *why, *score[1:]))
+                if score.failure:
+                    self._say(f'{list(candidate)} has no score: {score.failure}.')
             self.records.save()
         found = [self.records.find(candidate, images) for candidate in candidates]
         return [record.score for record in found if record is not None]
 
-    def _score_one(self, candidate: Candidate | None, images: int) -> tuple[float, str]:
-        return (0.0, '') if candidate is None else self.scorer.score(candidate, images)
+    def _score_one(self, candidate: Candidate | None, images: int) -> Score:
+        return Score(0.0) if candidate is None else self.scorer.score(candidate, images)
 
     def _say(self, sentence: str) -> None:
         self.runner.logger.info(sentence)
@@ -316,7 +330,11 @@ class SparsitySearch:
         self.bar.update()
 
     def _write(self, winners: dict[int, Record]) -> None:
-        on_main_process(lambda: self.report.write(winners))
+        on_main_process(
+            lambda: self.report.write(
+                winners, {index: self.beside(index, record) for index, record in winners.items()}
+            )
+        )
 
     def _bar(self, total: int) -> Any:
         return progress_bar('Searching ratios', total=total, quiet=not is_main_process())

@@ -1,6 +1,7 @@
 """What a search found, in a few lines."""
 
 import math
+from collections.abc import Mapping
 
 from sparse_mm.engine.inspection import device_of
 from sparse_mm.engine.search.records import Record
@@ -20,8 +21,8 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
             f'{records.loaded} of {len(records.all)} scores taken from {records.loaded_from}'
         )
     if dense is not None and math.isfinite(dense.score):
-        lines.append(f'dense: {search.settings.metric} {dense.score:.4f}')
-    for budget, record in zip(search.settings.budgets, winners, strict=True):
+        lines.append(f'dense: {search.settings.metric} {with_error(dense)}')
+    for index, (budget, record) in enumerate(zip(search.settings.budgets, winners, strict=True)):
         described = search.report.describe(record)
         costs = f'{described["macs"]:.3f} of the MACs'
         if 'latency' in described:
@@ -29,7 +30,8 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
         if 'measured_latency' in described:
             costs += f' (measured whole: {described["measured_latency"]:.3f})'
         ratios = [list(stage) for stage in record.ratios]
-        lines.append(f'{budget}: {search.settings.metric} {record.score:.4f}, {costs}, {ratios}')
+        lines.append(f'{budget}: {search.settings.metric} {with_error(record)}, {costs}, {ratios}')
+        lines += compare(record, search.beside(index, record))
         if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
             lines.append(
                 'measured whole, this winner is more than 10 % slower than the sum of its parts: '
@@ -40,6 +42,41 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
     lines.append(f'costs of {search.report.describe(winners[0])["costs_of"]} on {device}')
     lines.append(f'results: {search.folder}/best.json, history.csv, pareto.png')
     return lines
+
+
+def with_error(record: Record) -> str:
+    """A score, and its standard error where that is known: ``0.634 ± 0.004``."""
+    return _plus_minus(f'{record.score:.4f}', record.error)
+
+
+def compare(winner: Record, beside: Mapping[str, Record]) -> list[str]:
+    """How much better a winner is than others on the same images, and how sure that is.
+
+    Args:
+        winner: A score.
+        beside: Others on the same images, by their names.
+
+    Returns:
+        One line; none where there is nothing to compare.
+    """
+    others = {name: other for name, other in beside.items() if other.ratios != winner.ratios}
+    if not others:
+        return []
+    scores = [f'winner {with_error(winner)}']
+    scores += [f'{name} {with_error(other)}' for name, other in others.items()]
+    gains = [
+        f'winner - {name} '
+        + _plus_minus(f'{winner.score - other.score:+.4f}', winner.error_beside(other))
+        for name, other in others.items()
+    ]
+    return [
+        f'{", ".join(scores)}; {", ".join(gains)}: all on the same {winner.num_images} images, on '
+        'which the winner was chosen'
+    ]
+
+
+def _plus_minus(score: str, error: float) -> str:
+    return f'{score} ± {error:.4f}' if math.isfinite(error) else score
 
 
 def describe_noise(search: SparsitySearch) -> list[str]:

@@ -3,10 +3,13 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
-from sparse_mm.engine.search.records import Record, Records
+from sparse_mm.engine.search.records import FORMER, Record, Records, _checksum
+from sparse_mm.search.score_errors import pack
 
+BY_IMAGES = pack(np.array([0.25, 0.75]))
 IDENTITY = dict(weights='a' * 64, data='b' * 64, versions=dict(torch='2.11'), seed=0)
 
 
@@ -23,7 +26,8 @@ def saved(tmp_path):
     assert said == []
     for i, score in enumerate((0.25, -math.inf)):
         failure = '' if math.isfinite(score) else 'out of memory'
-        records.add(Record(((0.1 * i, 0.5),), 10, score, 'population', 0, 1, failure))
+        images = '' if failure else BY_IMAGES
+        records.add(Record(((0.1 * i, 0.5),), 10, score, 'population', 0, 1, failure, images))
     records.measured_ms = {((0.0, 0.5),): 3.5}
     records.save()
     (tmp_path / 'best.json').write_text('{}')
@@ -38,6 +42,8 @@ def test_what_still_stands_is_taken_up_and_told(saved):
     records, said = search(saved)
     assert [record.score for record in records.all] == [0.25, -math.inf]
     assert records.all[1].failure == 'out of memory'
+    assert records.all[0].values.tolist() == [0.25, 0.75]
+    assert records.all[1].values is None
     assert records.measured_ms == {((0.0, 0.5),): 3.5}
     assert said[0].startswith('2 scores of state.json of 20')
     assert kept(saved) == ['best.json', 'state.json']
@@ -67,7 +73,33 @@ def test_another_search_starts_anew_and_deletes_nothing(saved, changes, named):
     assert 'state.json.earlier-2' in kept(saved)
 
 
+def test_the_former_formats_scores_still_stand_without_errors(saved):
+    path = saved / 'state.json'
+    state = json.loads(path.read_text())
+    for values in state['records']:
+        del values['by_images']
+    del state['checksum']
+    state['format'] = FORMER
+    path.write_text(json.dumps({**state, 'checksum': _checksum(state)}))
+    records, (sentence,) = search(saved)
+    assert sentence.startswith('2 scores of state.json')
+    assert [record.score for record in records.all] == [0.25, -math.inf]
+    assert [record.values for record in records.all] == [None, None]
+    assert math.isnan(records.all[0].error_beside(records.all[0]))
+
+
+def resign(state):
+    del state['checksum']
+    return {**state, 'checksum': _checksum(state)}
+
+
 def edit(state, how):
+    if how == 'images':
+        state['records'][0]['by_images'] = '?'
+        return resign(state)
+    if how == 'no images':
+        del state['records'][0]['by_images']
+        return resign(state)
     if how == 'score':
         state['records'][0]['score'] = 0.99
     elif how == 'version':
@@ -84,6 +116,8 @@ def edit(state, how):
     [
         ('score', 'edited or damaged'),
         ('version', "its format is 'sparse_mm search, version 1'"),
+        ('images', 'it holds something else: values by images that are no base64'),
+        ('no images', 'a record with other fields'),
         ('type', 'has no format'),
         ('no identity', 'edited or damaged'),
         ('truncated', 'truncated or not JSON'),

@@ -74,6 +74,7 @@ class ToyPictures(BaseDataset):
 @METRICS.register_module()
 class ToyLogLikelihood(BaseMetric):
     default_prefix = 'toy'
+    is_mean = True
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         for sample in data_samples:
