@@ -10,9 +10,10 @@ from typing import Any
 
 from demo_page import write_page
 from demo_progress import run_tool
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.checks import check_work_dir, report
+from sparse_mm.engine.command_line import Override, read_config, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
 from sparse_mm.search.cost import CostModel, LatencyTable
@@ -29,7 +30,7 @@ MEASURE_SECONDS = 5.0  # for the winner beside dense, at the end
 def parse_overrides(arguments: list[str]) -> dict[str, Any]:
     """Reads ``--cfg-options`` as the tools do."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=Override, default={})
     return parser.parse_args(arguments).cfg_options
 
 
@@ -131,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     os.chdir(ROOT)  # as the tools that it runs
     work_dir = Path(args.work_dir).resolve()
-    work_dir.mkdir(parents=True, exist_ok=True)
+    report(check_work_dir(str(work_dir)))
     log = work_dir / 'demo.log'
     options = ['--work-dir', str(work_dir)]
     overrides = ['--cfg-options', *args.cfg_options] if args.cfg_options else []

@@ -92,7 +92,7 @@ def main() -> None:
     args = parse_args()
     if args.seconds <= 0:
         raise BadInputError(f'--seconds must be above 0, not {args.seconds:g}.')
-    report(check_work_dir(args.out))
+    report(check_work_dir(args.out, '--out'))
     device = 'cpu' if args.dry_run else 'cuda'
     with suppress(Exception):  # the sections that want it say what is missing
         MODELS.get('mmdet.SwinTransformer')  # imported once for all of them

@@ -19,6 +19,7 @@ from sparse_mm.engine.checks import (
     check_checkpoint_file,
     check_data,
     check_device,
+    check_settings,
     check_work_dir,
     report,
 )
@@ -198,6 +199,7 @@ def main() -> None:
     """Checks everything that can be checked, then tests."""
     args = parse_args()
     cfg = load_config(args)
+    report(check_settings(cfg, 'test'))
     deploy(cfg, args.engine, args.precision)
     cfg.load_from = args.checkpoint
     cfg.resume = False

@@ -10,6 +10,7 @@ from sparse_mm.engine.checks import (
     check_data,
     check_device,
     check_no_earlier_run,
+    check_settings,
     check_work_dir,
     report,
 )
@@ -87,6 +88,7 @@ def main() -> None:
     """Checks everything that can be checked, then trains."""
     args = parse_args()
     cfg = load_config(args)
+    report(check_settings(cfg, 'train'))
     apply_options(cfg, args)
     named = None if args.resume == 'auto' else cfg.get('load_from')
     device = check_device(cfg)

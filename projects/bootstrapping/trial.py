@@ -26,13 +26,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'projects' / 'bootstrapping' / 'configs'
 
 
+def setting(text: str) -> str:
+    """A setting of ``--cfg-options``.
+
+    Raises:
+        argparse.ArgumentTypeError: It has no value.
+    """
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is not key=value')
+    return text
+
+
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', required=True, help='folder for all runs')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument(
-        '--cfg-options', nargs='+', default=[], help='settings of all configs, as for train.py'
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        type=setting,
+        help='settings of all configs, as for train.py',
     )
     return parser.parse_args()
 

@@ -43,6 +43,23 @@ from sparse_mm.ranks import on_every_process
 FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
+class Override(DictAction):
+    """``--cfg-options``, as MMEngine reads them; what has no value ends as other mistakes do."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Reads the options."""
+        for value in values:
+            if '=' not in value:
+                parser.error(f'argument {option_string}: {value!r} is not key=value')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that OpenMMLab's tools share."""
     parser.add_argument('config', help='config file')
@@ -50,7 +67,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Override,
         help='override settings of the config, key=value; lists as key="[a,b]" or key=a,b',
     )
     parser.add_argument(
@@ -182,7 +199,7 @@ def _run_and_tell(main: Callable[[], None]) -> None:
             main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
-    except (ImportError, KeyError, TypeError) as error:
+    except (AssertionError, ImportError, KeyError, TypeError) as error:
         told = explain(error)
         if told is None:
             raise

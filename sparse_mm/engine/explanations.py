@@ -24,6 +24,17 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ImportError):
         return _explain_import(error)
     text = str(error)
+    if isinstance(error, AssertionError):
+        broken = re.fullmatch(r'failed to load image: (.+)', text)  # mmcv's LoadImageFromFile
+        if broken is None:
+            return None
+        return f'The image {broken[1]!r} cannot be read; copy it again, or take it out of the set.'
+    kind = _optimizer_without_class(error)
+    if kind is not None:
+        return (
+            f'The config names the optimizer {kind!r}, and there is none of that name'
+            f'{nearest(kind, _known("optimizer")) or "."}'
+        )
     unknown = re.match(r'["\']?(\S+) is not in the (\S+?)::(.+?) registry', text)
     if isinstance(error, KeyError) and unknown:
         kind, scope, name = unknown.groups()
@@ -67,6 +78,19 @@ def _explain_import(error: ImportError) -> str | None:
         f'mmpretrain cannot be imported beside transformers {found}: it needs names that 4.52 '
         "removed. Nothing here needs transformers: uninstall it, or take 'transformers<4.52'."
     )
+
+
+def _optimizer_without_class(error: Exception) -> str | None:
+    """The optimizer of a config for which MMEngine has no class, if that is what ended the run."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        found = traceback.tb_frame.f_locals
+        if traceback.tb_frame.f_globals.get('__name__', '').startswith('mmengine.optim'):
+            settings = found.get('optimizer_cfg')
+            if isinstance(settings, dict) and found.get('optimizer_cls', settings) is None:
+                return str(settings.get('type'))
+        traceback = traceback.tb_next
+    return None
 
 
 def _known(name: str) -> set[str]:

@@ -111,7 +111,14 @@ def backbone_name(model: nn.Module) -> str:
 
 def backbone_config(cfg: Config) -> dict[str, Any]:
     """Finds the backbone in a config, wherever it sits in the model; a model without one is it."""
-    return next((parent[name] for parent, name in _places_in(cfg.model)), cfg.model)
+    model = _model_of(cfg)
+    return next((parent[name] for parent, name in _places_in(model)), model)
+
+
+def _model_of(cfg: Config) -> Any:
+    if not cfg.get('model'):
+        raise BadInputError('The config has no model.')
+    return cfg.model
 
 
 def backbone_places(cfg: Config) -> list[tuple[dict[str, Any], str]]:
@@ -137,17 +144,23 @@ def _is_backbone(name: str) -> bool:
 def build_model(cfg: Config) -> Any:
     """Builds a config's model with random weights, in evaluation mode."""
     init_default_scope(scope_of(cfg))
-    model = dict(cfg.model)
+    model = dict(_model_of(cfg))
     if not model.get('data_preprocessor') and cfg.get('data_preprocessor'):
         # As MMEngine's runner does: mmpretrain has it outside the model.
         model['data_preprocessor'] = cfg.data_preprocessor
-    return MODELS.build(model).eval()
+    return _for_inference(model)
 
 
 def build_backbone(cfg: Config) -> Any:
     """Builds a config's backbone alone, in evaluation mode: no text model is built beside it."""
     init_default_scope(scope_of(cfg))
-    return MODELS.build(backbone_config(cfg)).eval()
+    return _for_inference(backbone_config(cfg))
+
+
+def _for_inference(settings: dict[str, Any]) -> Any:
+    model = MODELS.build(settings)
+    model.eval()  # which a few of the hosts' modules do without returning themselves
+    return model
 
 
 def reads_texts(model: Any) -> bool:

@@ -21,6 +21,7 @@ from sparse_mm.engine.hosts import loads_annotations
 from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
 from sparse_mm.errors import BadInputError
 
+PICTURES = '.png', '.jpg', '.jpeg', '.pdf', '.svg', '.webp'  # what tools draw into
 MARK = 200  # in the last channel, where the picture itself is and no padding
 BORDER = 2  # pixels beside padding, whose colours are mixed with it
 LARGEST_MISS = 0.02  # of the picture's side, on average, where the way back is none

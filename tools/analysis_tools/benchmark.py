@@ -185,8 +185,8 @@ def check(args: argparse.Namespace) -> None:
         problems.append(f'--matrix must be a multiple of 16, not {args.matrix}.')
     if args.plot and Path(args.plot).suffix not in PLOTS:
         problems.append(f'--plot must end in {", ".join(PLOTS)}, not {args.plot!r}.')
-    for path in filter(None, (args.json, args.plot)):
-        problems += check_work_dir(str(Path(path).parent))
+    for option, path in (('--json', args.json), ('--plot', args.plot)):
+        problems += check_work_dir(str(Path(path).parent), option) if path else []
     report(problems)
 
 

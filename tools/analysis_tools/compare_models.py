@@ -77,9 +77,11 @@ def check(args: argparse.Namespace) -> None:
     counts = [n for n in (args.batch, args.threads) if n is not None]
     if min(counts, default=1) < 1 or args.seconds <= 0:
         problems.append('--batch and --threads must be at least 1, --seconds above 0.')
-    folders = [str(Path(path).parent) for path in (args.json, args.markdown) if path]
-    for folder in (*folders, *filter(None, [args.pictures])):
-        problems += check_work_dir(folder)
+    files = dict(json=args.json, markdown=args.markdown)
+    folders = {name: str(Path(path).parent) for name, path in files.items() if path}
+    folders |= dict(pictures=args.pictures) if args.pictures else {}
+    for name, folder in folders.items():
+        problems += check_work_dir(folder, f'--{name}')
     if args.read and (args.only or args.count_only or args.table != ['all']):
         problems.append(
             '--read reports what was measured; leave out --table, --only, --count-only.'

@@ -18,7 +18,12 @@ from mmengine.registry import DATASETS
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.checkpoints import read_checkpoint, weights_of
-from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, report
+from sparse_mm.engine.checks import (
+    check_checkpoint,
+    check_checkpoint_file,
+    check_settings,
+    report,
+)
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.inspection import build_model, main_backbone
 from sparse_mm.errors import BadInputError
@@ -78,16 +83,21 @@ def measure(model: Any, dataset: Any, count: int) -> dict[str, Any]:
 def main() -> None:
     """Prints the share of each look."""
     args = parse_args()
+    if args.images is not None and args.images < 1:
+        raise BadInputError(f'--images must be at least 1, not {args.images}.')
     cfg = load_config(args)
+    report(check_settings(cfg, 'test'))
     if args.checkpoint:
         report(check_checkpoint_file(args.checkpoint))
     model = build_model(cfg)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if 'mask' not in dataset.get_data_info(0):
+        raise BadInputError(
+            'The test set does not know where its objects are; it must be one of ShapePictures.'
+        )
     count = min(args.images or len(dataset), len(dataset))
-    if count < 1 or 'mask' not in dataset.get_data_info(0):
-        raise BadInputError('--images must be at least 1, and the test set one of ShapePictures.')
     if args.checkpoint:
-        report(check_checkpoint(args.checkpoint, model))
+        report(check_checkpoint(args.checkpoint, model, whole=True))
         model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint))
     else:
         model.init_weights()

@@ -61,7 +61,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     out = Path(args.out)
-    problems = check_work_dir(str(out.parent)) + check_device_name(args.device)
+    problems = check_work_dir(str(out.parent), '--out') + check_device_name(args.device)
     if out.exists():
         problems.append(f'{args.out!r} exists; move it away or choose another with --out.')
     if args.batch < 1 or args.seconds <= 0 or (args.shape and min(args.shape) < 1):

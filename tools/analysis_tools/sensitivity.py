@@ -21,6 +21,7 @@ from sparse_mm.engine.checks import (
     check_checkpoint_file,
     check_data,
     check_device,
+    check_settings,
     check_work_dir,
     report,
 )
@@ -177,6 +178,7 @@ def main() -> None:
     cfg.load_from = None
     set_default_loader_options(cfg, 'val')
     device = check_device(cfg)
+    report(check_settings(cfg, 'val'))
     problems = device + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
     start_together(cfg, device, problems + check_checkpoint_file(args.checkpoint))
     runner = build_runner(cfg)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import expand_home, read_config, run
 from sparse_mm.engine.inspection import (
@@ -29,6 +29,7 @@ from sparse_mm.engine.inspection import (
     usual_image_size,
 )
 from sparse_mm.engine.pictures import (
+    PICTURES,
     SeenPicture,
     read_picture,
     squeezed,
@@ -111,8 +112,12 @@ def main() -> None:
     expand_home(args)
     cfg = read_config(args.config)
     out = Path(args.out)
-    report(check_work_dir(str(out.parent)) + check_checkpoint_file(args.checkpoint))
+    if out.suffix.lower() not in PICTURES:
+        raise BadInputError(f'--out must name a picture, such as rois.png, not {args.out!r}.')
     shape = args.shape and tuple(args.shape)
+    if shape and min(shape) < 1:
+        raise BadInputError(f'--shape must be two numbers of at least 1, not {args.shape}.')
+    report(check_work_dir(str(out.parent), '--out') + check_checkpoint_file(args.checkpoint))
     model = build_model(cfg)
     in_clips = sees_clips(main_backbone(model))
     if not in_clips:
@@ -120,7 +125,9 @@ def main() -> None:
             shape = usual_image_size(cfg, 'test')
         read_picture(args.image)  # to see, before the weights are read, that it can be
     report(check_checkpoint(args.checkpoint, model, whole=False))
-    model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint), False)
+    weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
+    other = mismatches(weights, model.state_dict())  # of a head, whose classes may be others
+    model.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     if in_clips:
         shown, x = load_clip(args.image, cfg, model, shape)
     else:

@@ -47,6 +47,7 @@ from sparse_mm.engine.inspection import (
     usual_image_size,
 )
 from sparse_mm.engine.pictures import (
+    PICTURES,
     SeenPicture,
     read_picture,
     squeezed,
@@ -101,7 +102,7 @@ def plan(image: str, out: str | None) -> dict[str, Path]:
     """
     if not os.path.isdir(image):
         target = Path(out or 'sparsity.png')
-        if target.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.pdf', '.svg', '.webp'):
+        if target.suffix.lower() not in PICTURES:
             raise BadInputError(
                 f'--out must name a picture, such as sparsity.png, not {str(target)!r}.'
             )
@@ -259,7 +260,7 @@ def main() -> None:
     if alone:
         read_picture(args.image)  # to see, before the weights are read, that it can be
     folder = next(iter(targets.values())).parent
-    report(check_work_dir(str(folder)) + check_checkpoint_file(args.checkpoint))
+    report(check_work_dir(str(folder), '--out') + check_checkpoint_file(args.checkpoint))
     shape = args.shape and (args.shape[0], args.shape[1])
     if not shape and not (cfg.get('test_dataloader') or {}).get('dataset'):
         shape = usual_image_size(cfg, 'test')

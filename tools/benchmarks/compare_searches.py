@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from sparse_mm.engine.checks import check_work_dir, report
+from sparse_mm.engine.checks import check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
@@ -205,7 +205,9 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     """Prints and writes the table."""
     args = parse_args()
-    report(check_work_dir(args.work_dir))
+    if min(args.evaluations, args.jobs) < 1:
+        raise BadInputError('--evaluations and --jobs must be at least 1.')
+    report(check_work_dir(args.work_dir) + check_checkpoint_file(args.checkpoint))
     comparison = Comparison(args)
     rows = comparison.rows()
     write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))

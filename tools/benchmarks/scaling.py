@@ -21,7 +21,13 @@ from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 
-from sparse_mm.engine.checks import report
+from sparse_mm.engine.checks import (
+    check_checkpoint_file,
+    check_data,
+    check_settings,
+    check_work_dir,
+    report,
+)
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
@@ -148,6 +154,11 @@ def main() -> None:
         return
     if min(*args.processes, args.evaluations, args.population, args.num_images, args.turns) < 1:
         report(['All numbers must be at least 1.'])
+    cfg = load_config(args)
+    problems = check_settings(cfg, 'val') + check_data(cfg, ('val',))
+    problems += check_checkpoint_file(args.checkpoint) if args.checkpoint else []
+    problems += check_work_dir(str(Path(args.json).parent), '--json') if args.json else []
+    report(problems)
     rates: dict[int, list[float]] = {number: [] for number in args.processes}
     for turn in range(args.turns):
         for number in rates:

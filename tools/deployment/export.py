@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
 from sparse_mm.deploy.export import compare, random_images, to_onnx, to_program
 from sparse_mm.deploy.structure import output_names
 from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
-from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
+from sparse_mm.engine.command_line import Override, expand_home, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.inspection import (
     build_backbone,
@@ -90,7 +90,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Override,
         help='override settings of the config, key=value; lists as key="[a,b]" or key=a,b',
     )
     return parser.parse_args()

@@ -140,7 +140,7 @@ def main() -> None:
         raise BadInputError(f'{args.out!r} must end in .pth or {SUFFIX}.')
     if out.exists():
         raise BadInputError(f'{args.out!r} exists; move it away or choose another name.')
-    report(check_work_dir(str(out.parent)))
+    report(check_work_dir(str(out.parent), 'OUT'))
     checkpoint = read_checkpoint(args.checkpoint)
     weights, which = choose_weights(checkpoint, args.checkpoint, args.raw)
     weights = without_dense_ratios(by_todays_name(weights))

@@ -124,7 +124,7 @@ def main() -> None:
     destination = Path(args.dst)
     if destination.exists():
         raise BadInputError(f'{args.dst!r} exists; move it away or choose another name.')
-    report(check_work_dir(str(destination.parent)))
+    report(check_work_dir(str(destination.parent), 'DST'))
     weights = choose_weights(read_checkpoint(args.src), args.src, args.raw)
     converted = convert_sparse_former(weights)
     arch = check_arch(converted, args.src, args.arch)

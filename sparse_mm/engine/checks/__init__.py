@@ -14,6 +14,7 @@ from sparse_mm.engine.checks.device import check_device, check_device_name
 from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
 from sparse_mm.engine.checks.report import report
 from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
+from sparse_mm.engine.checks.settings import check_settings
 
 __all__ = [
     'check_categories',
@@ -26,6 +27,7 @@ __all__ = [
     'check_no_earlier_run',
     'check_part',
     'check_samples',
+    'check_settings',
     'check_work_dir',
     'report',
 ]

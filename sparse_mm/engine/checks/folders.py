@@ -7,16 +7,22 @@ from pathlib import Path
 from sparse_mm.checkpoints import first_few
 
 
-def check_work_dir(work_dir: str) -> list[str]:
-    """Checks that the work directory can be made and written, and leaves nothing in it."""
+def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
+    """Checks that a folder for results can be made and written, and leaves nothing in it.
+
+    Args:
+        work_dir: The folder.
+        option: What names another one, for the message.
+    """
     try:
         os.makedirs(work_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=work_dir):
             pass
     except OSError as error:
+        what = 'work directory' if option == '--work-dir' else 'folder'
         return [
-            f'The work directory {work_dir!r} cannot be written ({error.strerror}); choose another '
-            'with --work-dir.'
+            f'The {what} {work_dir!r} cannot be written ({error.strerror}); choose another with '
+            f'{option}.'
         ]
     return []
 
