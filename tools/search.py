@@ -47,7 +47,9 @@ def parse_args() -> argparse.Namespace:
         help='latency=0.7 or macs=0.7 (of the dense backbone), ms=20, gmacs=116.5; a range is '
         'latency=0.6..0.7; several give one winner each',
     )
-    parser.add_argument('--metric', help="the score, of the config's evaluator: coco/bbox_mAP")
+    parser.add_argument(
+        '--metric', help="the score: coco/bbox_mAP, …, of the config's evaluator; or loss"
+    )
     parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
     parser.add_argument('--evaluations', type=int, help='settings to score for each budget')
     parser.add_argument('--generations', type=int, help='the same, in populations')

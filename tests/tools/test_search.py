@@ -85,9 +85,12 @@ def test_killed_before_its_first_checkpoint_it_starts_anew_from_its_own_weights(
 
 
 @pytest.mark.slow
-def test_a_surrogate_finds_the_same_with_two_processes_and_after_a_kill(trained, config, tmp_path):
+@pytest.mark.parametrize('metric', ['toy/likelihood', 'loss'])
+def test_a_surrogate_finds_the_same_with_two_processes_and_after_a_kill(
+    trained, config, tmp_path, metric
+):
     common = config, trained / 'epoch_4.pth', '--budget', 'macs=0.7', 'macs=0.5', '--work-dir'
-    how = '--strategy', 'surrogate'
+    how = '--strategy', 'surrogate', '--metric', metric
     finish(SEARCH, *common, 'one', *how, cwd=tmp_path)
     launch = '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone'
     finish(*launch, SEARCH, *common, 'two', *how, '--launcher', 'pytorch', cwd=tmp_path)

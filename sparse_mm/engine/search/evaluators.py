@@ -63,6 +63,10 @@ class ScoringEvaluator:
         for metric in self.metrics:
             metric.results.clear()
 
+    def judge(self, model: Any, batch: Any) -> None:
+        """Predicts a batch, and takes the predictions."""
+        self.process(model.val_step(batch), batch)
+
     def process(self, data_samples: Any, data_batch: Any) -> None:
         """Takes the predictions for a batch."""
         self.evaluator.process(data_samples=data_samples, data_batch=data_batch)
@@ -99,6 +103,13 @@ class ScoringEvaluator:
                 values_by_parts = _by_parts(metric, key, float(values[key]), results)
         self.clear()
         return found, values_by_parts
+
+
+def mean_by_parts(values: np.ndarray) -> np.ndarray:
+    """The means of images' own values ``(images,)`` over each part of the images."""
+    parts = parts_of(len(values))
+    means: np.ndarray = np.bincount(parts, values) / np.bincount(parts)
+    return means
 
 
 def _by_parts(metric: Any, key: str, value: float, results: list) -> np.ndarray | None:

@@ -171,8 +171,7 @@ class SearchReport:
             if budget.unit == unit and budget.max < float('inf'):
                 axes.axvline(budget.max, color='0.5', linestyle=':', zorder=0)
         axes.set_xlabel(UNITS[unit].format('share') if unit in ('latency', 'macs') else unit)
-        sign = 'negative ' if self.settings.rule == 'less' else ''
-        axes.set_ylabel(f'{sign}{self.settings.metric} on {images} images')
+        axes.set_ylabel(f'{self.settings.score_name} on {images} images')
         axes.legend(fontsize='small')
         axes.grid(alpha=0.3)
         buffer = BytesIO()

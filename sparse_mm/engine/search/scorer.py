@@ -23,6 +23,7 @@ from sparse_mm.engine.hosts import host_of, may_give, names_given, needs_whole_s
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.engine.search.identity import identity_of
+from sparse_mm.engine.search.losses import LOSS, LossEvaluator
 from sparse_mm.engine.signals import is_stopped_loader
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.search.score_errors import pack
@@ -53,7 +54,8 @@ class CandidateScorer:
 
     Args:
         runner: Gives model, validation set and metrics.
-        metric: Which of the evaluator's metrics is the score: ``'coco/bbox_mAP'``.
+        metric: Which of the evaluator's metrics is the score, ``'coco/bbox_mAP'``; or ``'loss'``,
+            the model's own on the validation images.
         rule: ``'greater'`` if more of it is better, ``'less'`` otherwise; then the score is its
             negative.
         seed: Which images a subset has, and what a model with random inference draws.
@@ -75,8 +77,14 @@ class CandidateScorer:
         self.model: Any = model.module if is_model_wrapper(model) else model
         self.backbone = find_backbone(self.model)
         self.loader: DataLoader = runner.val_loop.dataloader
+        self.dataset: Any = self.loader.dataset
         self.loaders: dict[int, DataLoader] = {}
-        self.evaluator = ScoringEvaluator(cfg.val_evaluator, self.loader.dataset)
+        self.evaluator: ScoringEvaluator | LossEvaluator
+        if metric == LOSS:
+            self.evaluator = LossEvaluator(self.dataset, seed)
+            self.dataset = self.evaluator.dataset
+        else:
+            self.evaluator = ScoringEvaluator(cfg.val_evaluator, self.dataset)
 
     def check(self, num_images: int | None) -> None:
         """Scores two images, to find a wrong setting before any long work starts.
@@ -85,6 +93,9 @@ class CandidateScorer:
             BadInputError: The metric is not among the evaluator's, or cannot be computed on a part
                 of the validation set.
         """
+        if isinstance(self.evaluator, LossEvaluator):
+            self._metrics(None, self._new_loader(self.num_images(2), num_workers=0))
+            return
         for number, metric in enumerate(self.evaluator.metrics):
             whole = needs_whole_set(type(metric))
             if whole and num_images is not None and num_images < self.num_images(None):
@@ -111,7 +122,7 @@ class CandidateScorer:
 
     def num_images(self, wanted: int | None) -> int:
         """How many images a subset of this size has; None is all."""
-        total = len(self.loader.dataset)  # type: ignore[arg-type]
+        total = len(self.dataset)
         return total if wanted is None else min(wanted, total)
 
     def score(self, candidate: Candidate, num_images: int) -> Score:
@@ -149,7 +160,7 @@ class CandidateScorer:
     def identity(self, cfg: Config, numbers: Iterable[int]) -> dict[str, Any]:
         """What the scores on so many images depend on, see :mod:`.identity`."""
         indices = {index for number in numbers for index in self._indices(number)}
-        dataset = self.loader.dataset
+        dataset = self.dataset
         with undisturbed(self.model):
             set_random_seed(self.seed)
             return identity_of(self.model, cfg, dataset, indices, self.evaluator.metrics)
@@ -169,8 +180,7 @@ class CandidateScorer:
             self.model.eval()
             for batch in self._batches(loader):
                 with autocast(enabled=bool(self.val_cfg.get('fp16', False))):
-                    samples = self.model.val_step(batch)
-                self.evaluator.process(data_samples=samples, data_batch=batch)
+                    self.evaluator.judge(self.model, batch)
             found = self.evaluator.compute(list(loader.sampler), by_parts)
         return found
 
@@ -214,7 +224,7 @@ class CandidateScorer:
     def _new_loader(self, num_images: int, num_workers: int) -> DataLoader:
         loader = self.loader
         return DataLoader(
-            loader.dataset,
+            self.dataset,
             batch_size=loader.batch_size or 1,
             sampler=self._indices(num_images),
             num_workers=num_workers,

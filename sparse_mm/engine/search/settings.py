@@ -22,8 +22,9 @@ class SearchSettings:
 
     Attributes:
         budgets: One winner is found for each; the first is the one to finetune.
-        metric: The score, one of the config's evaluator: ``'coco/bbox_mAP'``.
-        rule: ``'greater'`` if more of the metric is better, or ``'less'``.
+        metric: The score, one of the config's evaluator: ``'coco/bbox_mAP'``; or ``'loss'``, the
+            model's own on the validation images, whose pipeline must then give annotations.
+        rule: ``'greater'`` if more of the metric is better, or ``'less'``, as of the loss always.
         evolution: Evaluations for each budget, population, parents, mutation, strategy, seed.
         choices: The ratios to choose from.
         stage_limits: For each stage the largest ratio or (smallest, largest); None sets no limit.
@@ -147,7 +148,7 @@ class SearchSettings:
         return cls(
             budgets,
             metric,
-            rule,
+            'less' if metric == 'loss' else rule,
             EvolutionSettings(evaluations, population, parents, mutation, strategy, seed),
             tuple(choices),
             None if stage_limits is None else tuple(stage_limits),
@@ -186,6 +187,11 @@ class SearchSettings:
         settings.setdefault('budget', None)
         settings.setdefault('metric', metric_of(cfg))
         return cls.build(**settings)
+
+    @property
+    def score_name(self) -> str:
+        """What a score is called: ``'negative loss'``, since of scores the highest is the best."""
+        return self.metric if self.rule == 'greater' else f'negative {self.metric}'
 
     @property
     def deployed(self) -> bool:

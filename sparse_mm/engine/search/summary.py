@@ -21,7 +21,7 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
             f'{records.loaded} of {len(records.all)} scores taken from {records.loaded_from}'
         )
     if dense is not None and math.isfinite(dense.score):
-        lines.append(f'dense: {search.settings.metric} {with_error(dense)}')
+        lines.append(f'dense: {search.settings.score_name} {with_error(dense)}')
     for index, (budget, record) in enumerate(zip(search.settings.budgets, winners, strict=True)):
         described = search.report.describe(record)
         costs = f'{described["macs"]:.3f} of the MACs'
@@ -30,7 +30,9 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
         if 'measured_latency' in described:
             costs += f' (measured whole: {described["measured_latency"]:.3f})'
         ratios = [list(stage) for stage in record.ratios]
-        lines.append(f'{budget}: {search.settings.metric} {with_error(record)}, {costs}, {ratios}')
+        lines.append(
+            f'{budget}: {search.settings.score_name} {with_error(record)}, {costs}, {ratios}'
+        )
         lines += compare(record, search.beside(index, record))
         if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
             lines.append(
