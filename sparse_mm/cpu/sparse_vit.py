@@ -35,8 +35,8 @@ from sparse_mm.models.layers.windows import KeptWindows, gather_windows
 
 # Size of an FFN's hidden layer for the windows that are computed at a time (docs/performance.md).
 BLOCK_BYTES = 12 * 2**20
-# Size of a part of the map that is merged: the product reads its weights for each.
-MERGING_BYTES = 6 * 2**20
+# Size of a part of the map that is merged (likewise).
+MERGING_BYTES = 2 * 2**20
 
 KNOWN: frozenset[type] = frozenset(
     {
@@ -69,27 +69,16 @@ class SparseViTOnCPU:
     def run(self, model: Any, images: Tensor, mark: Mark = ignore) -> tuple[Tensor, ...]:
         """Computes the pass; see :class:`~sparse_mm.models.executors.Executor`."""
         x, hw_shape = _embed(model, images)  # (B, H' * W', C)
-        batch, outs = len(x), []
-        for i, (stage, ratios) in enumerate(
-            zip(model.stages, model.ratios_in_force(), strict=True)
-        ):
-            windows = WindowsInParts(
-                hw_shape, stage.window_size, batch, x.device, stage.shifts(hw_shape)
-            )
-            rows = windows.to_rows(x)  # (B * L [+ 1], C), ours: nobody else has seen it
-            mark(('stem',))
-            for j, (block, ratio) in enumerate(zip(stage.blocks, ratios, strict=True)):
-                kept = windows.select(rows, ratio, shifted=j % 2 == 1)
-                mark(('stage', i))
-                _run_block(block, rows, kept)
-                mark(('block', i, j))
-            out = windows.to_map(rows)  # (B, L, C)
+        outs = []
+        # Steps have functions of their own, so that a map is freed once the next one is there.
+        for i, stage in enumerate(model.stages):
+            x = _run_blocks(model, i, x, hw_shape, mark)
             if i in model.out_indices:
-                normalised = channels_first(out, getattr(model, f'norm{i}'))  # (B, C, L)
+                normalised = channels_first(x, getattr(model, f'norm{i}'))  # (B, C, L)
                 outs.append(normalised.unflatten(2, hw_shape))
                 mark(('stem',))
             if stage.downsample is not None:
-                x, hw_shape = _merge(stage.downsample, out, hw_shape)
+                x, hw_shape = _merge(stage.downsample, x, hw_shape)
             mark(('stage', i))
         return tuple(outs)
 
@@ -159,34 +148,56 @@ def _embed(model: SparseViT, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
     return x, (height, width)
 
 
+def _run_blocks(
+    model: Any, stage_index: int, x: Tensor, hw_shape: tuple[int, int], mark: Mark
+) -> Tensor:
+    """Runs a stage's blocks: ``(B, L, C)`` -> ``(B, L, C)``, in the same memory where it can."""
+    stage, ratios = model.stages[stage_index], model.ratios_in_force()[stage_index]
+    windows = WindowsInParts(hw_shape, stage.window_size, len(x), x.device, stage.shifts(hw_shape))
+    rows = windows.to_rows(x)  # (B * L [+ 1], C), ours: nobody else has seen x
+    mark(('stem',))
+    for j, (block, ratio) in enumerate(zip(stage.blocks, ratios, strict=True)):
+        kept = windows.select(rows, ratio, shifted=j % 2 == 1)
+        mark(('stage', stage_index))
+        _run_block(block, rows, kept)
+        mark(('block', stage_index, j))
+    return windows.to_map(rows)
+
+
 def _run_block(block: SparseBlock, rows: Tensor, kept: KeptWindows) -> None:
     """Computes a block's windows, some at a time, and writes them into ``rows``."""
-    w_msa: Any = block.attn['w_msa']
-    bias = w_msa.position_bias()  # (heads, N, N)
+    bias = block.attn['w_msa'].position_bias()  # (heads, N, N)
     hidden_bytes = rows.element_size() * kept.shape[2] * block.ffn.hidden_dims
     for part in split_windows(kept, max(1, BLOCK_BYTES // hidden_bytes)):
-        windows = gather_windows(rows, part)  # (k', N, C)
-        if part.padding is not None and block.pad_before_norm:
-            windows = windows.masked_fill_(part.padding, 0.0)
-        x = block.norm1(windows)
-        if part.padding is not None and not block.pad_before_norm:
-            x = x.masked_fill_(part.padding, 0.0)
-        qkv = linear(x, w_msa.qkv.weight, w_msa.qkv.bias)
-        qkv = qkv.unflatten(-1, (3, w_msa.num_heads, -1))  # (k', N, 3, heads, d)
-        x = attend(qkv, bias, part.mask_kind, part.masks, w_msa.scale)
-        x = windows.add_(linear(x, w_msa.proj.weight, w_msa.proj.bias))
         # Nobody reads what an FFN makes of padding.
-        targets, x = real_tokens(part, x)  # (P,), (P, C)
-        rows.index_copy_(0, targets, _feed_forward(block.ffn, block.norm2(x), x))
+        targets, x = real_tokens(part, _attend(block, rows, part, bias))  # (P,), (P, C)
+        rows.index_copy_(0, targets, _feed_forward(block, x))
 
 
-def _feed_forward(ffn: Any, x: Tensor, identity: Tensor) -> Tensor:
+def _attend(block: SparseBlock, rows: Tensor, part: KeptWindows, bias: Tensor) -> Tensor:
+    """The windows after attention: ``(k', N, C)``."""
+    w_msa: Any = block.attn['w_msa']
+    windows = gather_windows(rows, part)  # (k', N, C)
+    if part.padding is not None and block.pad_before_norm:
+        windows = windows.masked_fill_(part.padding, 0.0)
+    x = block.norm1(windows)
+    if part.padding is not None and not block.pad_before_norm:
+        x = x.masked_fill_(part.padding, 0.0)
+    x = linear(x, w_msa.qkv.weight, w_msa.qkv.bias)
+    x = x.unflatten(-1, (3, w_msa.num_heads, -1))  # (k', N, 3, heads, d)
+    x = attend(x, bias, part.mask_kind, part.masks, w_msa.scale)
+    return windows.add_(linear(x, w_msa.proj.weight, w_msa.proj.bias))
+
+
+def _feed_forward(block: SparseBlock, x: Tensor) -> Tensor:
+    """The FFN with its normalisation and its shortcut: ``(P, C)`` -> ``(P, C)``."""
+    ffn: Any = block.ffn
     (widen, activation, _), narrow = ffn.layers[0], ffn.layers[1]
     gelu = isinstance(activation, nn.GELU) and activation.approximate == 'none'
-    x = linear(x, widen.weight, widen.bias, gelu)  # (P, hidden_dims)
+    hidden = linear(block.norm2(x), widen.weight, widen.bias, gelu)  # (P, hidden_dims)
     if not gelu:
-        x = activation(x)
-    return linear(x, narrow.weight, narrow.bias).add_(identity)
+        hidden = activation(hidden)
+    return linear(hidden, narrow.weight, narrow.bias).add_(x)
 
 
 def _merge(
@@ -205,10 +216,11 @@ def _merge(
     strips = x.view(-1, stride, across, stride, x.shape[3])  # (B * H', stride, W', stride, C)
 
     def by_token(parameter: Tensor) -> Tensor:
-        """``(..., C * stride²)`` -> ``(..., stride² * C)``."""
-        return parameter.unflatten(-1, (-1, stride**2)).transpose(-1, -2).flatten(-2)
+        """``(C * stride², ...)`` -> ``(stride² * C, ...)``."""
+        return parameter.unflatten(0, (-1, stride**2)).transpose(0, 1).flatten(0, 1)
 
-    weight = by_token(merging.reduction.weight)
+    # Copied column by column, which spares oneDNN from packing it anew for each strip.
+    weight = by_token(merging.reduction.weight.t()).t()
     norm: Any = merging.norm
     affine = None if norm is None else (by_token(norm.weight), by_token(norm.bias))
 

@@ -1,5 +1,6 @@
 """The executor gives what the plain path gives."""
 
+import gc
 from itertools import pairwise
 
 import pytest
@@ -216,3 +217,19 @@ def test_the_product_agrees_with_linear_layers():
                 found = torch.nn.functional.linear(x, weight, bias)
             assert torch.equal(found, linear(x, weight, bias))
     assert linear(torch.randn(0, 4), torch.randn(3, 4)).shape == (0, 3)
+
+
+def test_a_map_is_freed_once_the_next_one_is_there():
+    model, images = build(out_indices=(2,)), torch.randn(2, 3, 224, 112)
+    maps = [4 * 2 * (56 >> i) * (28 >> i) * (16 << i) for i in range(3)]  # bytes
+    held = {}
+
+    def mark(part):
+        if part[0] == 'block' and part[2] == 0:
+            tensors = [x for x in gc.get_objects() if type(x) is torch.Tensor]
+            held[part[1]] = {x.untyped_storage().nbytes() for x in tensors} & set(maps)
+
+    with torch.inference_mode():
+        assert cpu.takes(model, images)
+        marked_pass(model, images, mark)
+    assert held == {i: {maps[i]} for i in range(3)}
