@@ -5,14 +5,7 @@ _base_ = './sparsevit_maskrcnn_shapes.py'
 num_scenes = 900
 # A scene has at most six objects: few proposals and detections are enough, and cost less.
 model = dict(
-    roi_head=dict(
-        bbox_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
-        bbox_head=dict(loss_bbox=dict(loss_weight=3.0)),  # short trainings lack precision
-        mask_roi_extractor=dict(roi_layer=dict(sampling_ratio=1)),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=32))
-    ),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=300, max_per_img=100)),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50), rcnn=dict(max_per_img=20)),
 )
 data_root = _base_.data_root

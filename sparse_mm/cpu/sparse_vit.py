@@ -169,9 +169,13 @@ def _run_block(block: SparseBlock, rows: Tensor, kept: KeptWindows) -> None:
     bias = block.attn['w_msa'].position_bias()  # (heads, N, N)
     hidden_bytes = rows.element_size() * kept.shape[2] * block.ffn.hidden_dims
     for part in split_windows(kept, max(1, BLOCK_BYTES // hidden_bytes)):
-        # Nobody reads what an FFN makes of padding.
-        targets, x = real_tokens(part, _attend(block, rows, part, bias))  # (P,), (P, C)
-        rows.index_copy_(0, targets, _feed_forward(block, x))
+        _update(block, rows, part, bias)
+
+
+def _update(block: SparseBlock, rows: Tensor, part: KeptWindows, bias: Tensor) -> None:
+    # Nobody reads what an FFN makes of padding.
+    targets, x = real_tokens(part, _attend(block, rows, part, bias))  # (P,), (P, C)
+    rows.index_copy_(0, targets, _feed_forward(block, x))
 
 
 def _attend(block: SparseBlock, rows: Tensor, part: KeptWindows, bias: Tensor) -> Tensor:
