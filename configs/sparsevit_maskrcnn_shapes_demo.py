@@ -2,7 +2,7 @@
 # search, in minutes on two CPU cores.
 _base_ = './sparsevit_maskrcnn_shapes.py'
 
-num_scenes = 900
+num_scenes = 1050
 # A scene has at most six objects: few proposals and detections are enough, and cost less.
 model = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=300, max_per_img=100)),
