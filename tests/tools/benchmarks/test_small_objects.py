@@ -1,0 +1,134 @@
+"""The showing of the paper's claims: which runs it starts, and what it makes of them."""
+
+import json
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from sparse_mm.errors import BadInputError
+from sparse_mm.models import SparseViT
+from tools.benchmarks import small_objects
+from tools.benchmarks.rankings import RANKINGS, RankedSparseViT
+
+SCORES = dict(dense=0.6, half=0.5, narrow=0.55)
+WINNER = [[0.5], [0.5], [0.5, 0.5, 0.5], [0.5]]
+
+
+@pytest.fixture
+def show(tmp_path, monkeypatch, capsys):
+    """Runs it with stand-ins for the long runs; gives what was started, and what it printed."""
+
+    def run(*options, fails_at=None, scores=SCORES):
+        started = []
+
+        def call(log, jobs, tool, *arguments):
+            given = [str(argument) for argument in arguments]
+            name = log.stem
+            if name == fails_at:
+                raise BadInputError('stopped')
+            started.append((name, given))
+            folder = tmp_path / dict(pairwise(given))['--work-dir'] / '1' / 'vis_data'
+            folder.mkdir(parents=True)
+            row = {'coco/bbox_mAP': scores.get(name, 0.4), 'coco/segm_mAP': 0.3}
+            (folder / 'scalars.json').write_text('{"loss": 1.0}\n' + json.dumps(row) + '\n')
+            if tool == 'test.py':
+                row['coco/bbox_mAP'] = scores[name.removeprefix('test_')]
+                (folder.parent / '1.json').write_text(json.dumps(row))
+            (folder.parent.parent / 'epoch_8.pth').write_bytes(b'weights')
+            if name == 'searches':
+                metrics = [{'coco/bbox_mAP': value} for value in (0.58, 0.60)]
+                row = dict(budget='b', ratios=[WINNER], search=[0.5], metrics=metrics)
+                rows = [dict(budget='', ratios=[WINNER], metrics=metrics), row]
+                (folder.parent.parent / 'comparison.json').write_text(json.dumps(rows))
+                (folder.parent.parent / 'comparison.md').write_text('the table of searches')
+
+        monkeypatch.setattr(small_objects, 'call', call)
+        arguments = ['small_objects.py', '--work-dir', str(tmp_path), *options]
+        monkeypatch.setattr(sys, 'argv', arguments)
+        capsys.readouterr()
+        small_objects.main()
+        return started, capsys.readouterr().out
+
+    return run
+
+
+def test_everything_once_and_a_table(show, tmp_path):
+    started, printed = show()
+    names = [name for name, _ in started]
+    assert names[:6] == ['dense', 'test_dense', 'half', 'test_half', 'narrow', 'test_narrow']
+    assert names[6:8] == ['adapt', 'searches']
+    assert set(names[8:]) == {
+        f'{claim}_{seed}' for claim in ('unadapted', *RANKINGS[1:]) for seed in (0, 1)
+    }
+    options = dict(started)
+    assert '--resume' in options['dense']
+    assert f'load_from={tmp_path}/dense/epoch_8.pth' in options['unadapted_0']
+    assert 'model.backbone.ranking=random' in options['random_1']
+    assert f'load_from={tmp_path}/adapt/epoch_1.pth' in options['random_1']
+    ranked = Config.fromfile(options['random_1'][0])
+    assert 'tools.benchmarks.rankings' in ranked.custom_imports.imports
+    assert ranked.optim_wrapper.optimizer.lr == 5e-4  # as the others are finetuned
+    assert json.loads((tmp_path / 'claims.json').read_text()) == WINNER
+    assert 'minutes left' in printed
+    for part in (
+        'Dense after each epoch: 0.600',
+        '| dense, half the resolution | 0.500 |',
+        'the table of searches',
+        '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 |',
+        '| not adapted | 0.400 ± 0.000 |',
+    ):
+        assert part in printed
+    assert show()[0] == []  # all is done
+
+
+def test_it_goes_on_where_it_was(show):
+    with pytest.raises(BadInputError, match='stopped'):
+        show(fails_at='narrow')
+    started, _ = show('--until', 'dense')
+    assert [name for name, _ in started] == ['narrow', 'test_narrow']
+
+
+def test_a_task_that_needs_no_resolution_ends_it(show):
+    with pytest.raises(BadInputError, match=r'0\.600, and 0\.580 at half the resolution'):
+        show(scores=dict(SCORES, half=0.58))
+
+
+@pytest.fixture(scope='module')
+def plain():
+    torch.manual_seed(0)
+    return SparseViT(**SETTINGS).eval()
+
+
+SETTINGS = dict(
+    embed_dims=8,
+    depths=(2, 4),
+    num_heads=(1, 2),
+    strides=(4, 2),
+    window_size=4,
+    out_indices=(1,),
+    pruning_ratios=[[0.5], [0.25, 0.5]],
+)
+
+
+@pytest.mark.parametrize('ranking', RANKINGS)
+def test_other_rankings_keep_as_many_other_windows(plain, ranking):
+    model = RankedSparseViT(**SETTINGS, ranking=ranking).eval()
+    model.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 64, 64) * torch.linspace(0.1, 3, 64)
+    with torch.no_grad():
+        (expected,), (found,) = plain(images), model(images)
+        assert found.shape == expected.shape
+        assert torch.isfinite(found).all()
+        assert torch.allclose(found, expected, atol=1e-5) == (ranking == 'l2')
+        model.set_pruning_ratios(None)
+        plain_dense = SparseViT(**{**SETTINGS, 'pruning_ratios': None}).eval()
+        plain_dense.load_state_dict(model.state_dict())
+        assert torch.allclose(model(images)[0], plain_dense(images)[0], atol=1e-5)
+
+
+def test_an_unknown_ranking_is_refused():
+    with pytest.raises(BadInputError, match='ranking is one of l2, random'):
+        RankedSparseViT(**SETTINGS, ranking='best')

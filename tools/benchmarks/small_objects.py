@@ -1,0 +1,296 @@
+"""Shows the paper's claims on small objects, in one command that goes on where it was.
+
+``python tools/benchmarks/small_objects.py --work-dir W``
+
+Trains the dense detector, then the same at half resolution and with a narrower backbone; adapts
+the dense one, searches and finetunes in every way, and finetunes what the paper compares with:
+without adaptation, ranked anew in every block, by attention, at random. Ends after the dense
+trainings where half the resolution costs less than 0.03 box mAP: then the task shows nothing.
+
+What is done is not done again, and a training that was interrupted goes on after its last epoch.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
+from sparse_mm.engine.checks import check_work_dir, report
+from sparse_mm.engine.command_line import run
+from sparse_mm.engine.files import write_atomically
+from sparse_mm.errors import BadInputError
+from sparse_mm.progress import progress_bar
+from sparse_mm.search.evolution import STRATEGIES
+from tools.benchmarks.compare_searches import ROOT, call
+
+CONFIGS = 'configs/sparsevit_maskrcnn_small_shapes'
+DENSE = {'dense': 'dense', 'half': 'dense, half the resolution', 'narrow': 'dense, 20 channels'}
+LOSES = 0.03  # box mAP, at least, at half the resolution
+METRIC = 'coco/bbox_mAP'
+
+RANKED = """_base_ = {base!r}
+custom_imports = dict(
+    imports=['sparse_mm', 'tools.benchmarks.rankings'], allow_failed_imports=False
+)
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One of the runs.
+
+    Attributes:
+        name: What the progress says.
+        minutes: About how long it takes, as a share of the others.
+        done: A file that says it is done.
+        work: Does it.
+    """
+
+    name: str
+    minutes: float
+    done: Path
+    work: Callable[[], None]
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
+    parser.add_argument(
+        '--configs', default=str(ROOT / CONFIGS), help='what their names begin with'
+    )
+    parser.add_argument('--epochs', type=int, default=8, help='of dense trainings (default: 8)')
+    parser.add_argument(
+        '--budget', nargs='+', default=['latency=0.47..0.50', 'latency=0.67..0.70'], help='two'
+    )
+    parser.add_argument('--evaluations', type=int, default=80, help='of a search, for each budget')
+    parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument('--tune-seeds', type=int, nargs='+', default=[0, 1], help='of finetunings')
+    parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
+    parser.add_argument('--until', choices=['dense', 'end'], default='end', help='what to do')
+    return parser.parse_args()
+
+
+class Showing:
+    """All runs.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.folder = Path(args.work_dir).resolve()
+        self.adapted = self.folder / 'adapt' / 'epoch_1.pth'
+
+    def steps(self) -> list[Step]:
+        """Everything, in its order."""
+        steps = []
+        for kind, minutes in (('dense', 15.0), ('half', 6.0), ('narrow', 13.0)):
+            steps.append(self._step(kind, minutes * self.args.epochs, self._train_dense, kind))
+            steps.append(self._step(f'test_{kind}', 3, self._test, kind))
+        if self.args.until == 'dense':
+            return steps
+        steps.append(self._step('adapt', 15, self._adapt))
+        searches = len(self.args.strategies) * len(self.args.seeds) * len(self.args.budget)
+        minutes = searches * (self.args.evaluations * 0.25 + 4 * len(self.args.tune_seeds))
+        steps.append(self._step('searches', minutes, self._search))
+        for claim in ('unadapted', 'random', 'blocks', 'attention'):
+            for seed in self.args.tune_seeds:
+                steps.append(self._step(f'{claim}_{seed}', 5, self._tune, claim, seed))
+        return steps
+
+    def _step(self, name: str, minutes: float, work: Callable[..., None], *args: Any) -> Step:
+        done = self.folder / name / 'done'
+
+        def finish() -> None:
+            work(*args)
+            done.parent.mkdir(parents=True, exist_ok=True)
+            done.touch()
+
+        return Step(name, minutes, done, finish)
+
+    def run(self) -> None:
+        """Does what is not done, and says how long the rest will take.
+
+        Raises:
+            BadInputError: A run failed, or half the resolution costs too little.
+        """
+        steps = self.steps()
+        waiting = [step for step in steps if not step.done.is_file()]
+        with progress_bar('Small objects', total=len(steps)) as bar:
+            bar.update(len(steps) - len(waiting))
+            spent = counted = 0.0
+            for number, step in enumerate(waiting):
+                left = sum(other.minutes for other in waiting[number:])
+                # The first guess is the table's own; then this machine's pace.
+                left *= spent / counted if counted else 1.0
+                print(f'{step.name}; about {left:.0f} minutes left in all', flush=True)
+                start = time.monotonic()
+                step.work()
+                spent += (time.monotonic() - start) / 60
+                counted += step.minutes
+                bar.update()
+                if step.name == 'test_half':
+                    self.check_resolution()
+
+    def check_resolution(self) -> None:
+        """Ends where the task needs no resolution.
+
+        Raises:
+            BadInputError: It does not.
+        """
+        dense, half = (self._tested(kind)[METRIC] for kind in ('dense', 'half'))
+        if dense - half < LOSES:
+            raise BadInputError(
+                f'Dense has a box mAP of {dense:.3f}, and {half:.3f} at half the resolution: the '
+                f'difference is below {LOSES}, so the task does not need resolution. Train longer '
+                '(--epochs), or make the objects smaller (small_object_scenes.py).'
+            )
+
+    def _call(self, name: str, tool: str, *arguments: object) -> None:
+        os.environ['PYTHONPATH'] = os.pathsep.join(
+            dict.fromkeys([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
+        )
+        call(self.folder / f'{name}.log', 1, tool, *arguments)
+
+    def _config(self, kind: str) -> str:
+        return f'{self.args.configs}{"_" if kind else ""}{kind}.py'
+
+    def _weights(self, kind: str) -> Path:
+        return self.folder / kind / f'epoch_{self.args.epochs}.pth'
+
+    def _train_dense(self, kind: str) -> None:
+        epochs = self.args.epochs
+        self._call(
+            *(kind, 'train.py', self._config(kind), '--work-dir', self.folder / kind, '--resume'),
+            *('--cfg-options', f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}'),
+        )
+
+    def _test(self, kind: str) -> None:
+        work_dir = self.folder / f'test_{kind}'
+        self._call(
+            f'test_{kind}',
+            *('test.py', self._config(kind), self._weights(kind), '--work-dir', work_dir),
+        )
+
+    def _tested(self, kind: str) -> dict[str, float]:
+        newest = max((self.folder / f'test_{kind}').glob('*/*.json'))
+        return json.loads(newest.read_text())
+
+    def _adapt(self) -> None:
+        self._call(
+            *('adapt', 'train.py', self._config('adapt'), '--work-dir', self.folder / 'adapt'),
+            *('--resume', '--cfg-options', f'load_from={self._weights("dense")}'),
+        )
+
+    def _search(self) -> None:
+        args = self.args
+        self._call(
+            *('searches', 'benchmarks/compare_searches.py', self._config('')),
+            *(self._config('finetune'), self.adapted, '--work-dir', self.folder / 'searches'),
+            *('--budget', *args.budget, '--evaluations', args.evaluations, '--jobs', args.jobs),
+            *('--strategies', *args.strategies, '--seeds', *args.seeds),
+            *('--tune-seeds', *args.tune_seeds),
+        )
+
+    def _compared(self) -> list[dict[str, Any]]:
+        return json.loads((self.folder / 'searches' / 'comparison.json').read_text())
+
+    def _winner(self) -> dict[str, Any]:
+        """The row, of the first budget and last strategy, whose first winner shows the claims."""
+        rows = [row for row in self._compared() if 'search' in row]
+        budget = rows[0]['budget']
+        return [row for row in rows if row['budget'] == budget][-1]
+
+    def _tune(self, claim: str, seed: int) -> None:
+        """Finetunes the same setting as a search's winner, with one thing changed."""
+        ratios = self.folder / 'claims.json'
+        write_atomically(ratios, json.dumps(self._winner()['ratios'][0]))
+        config = Path(self._config('finetune'))
+        start = self._weights('dense') if claim == 'unadapted' else self.adapted
+        options = [f'load_from={start}', f'randomness.seed={seed}']
+        options.append(f'model.backbone.pruning_ratios={ratios}')
+        if claim != 'unadapted':
+            options += ['model.backbone.type=RankedSparseViT', f'model.backbone.ranking={claim}']
+            # Imports that come after a config is read are not made.
+            base, config = config.resolve(), self.folder / 'ranked.py'
+            write_atomically(config, RANKED.format(base=str(base)))
+        name = f'{claim}_{seed}'
+        self._call(
+            *(name, 'train.py', config, '--work-dir', self.folder / name),
+            *('--cfg-options', *options),
+        )
+
+    def table(self) -> str:
+        """The result, in Markdown."""
+        weights = self._weights('dense')
+        curve = [row[METRIC] for row in scalars(self.folder / 'dense') if METRIC in row]
+        lines = [
+            f'Dense after each epoch: {", ".join(f"{value:.3f}" for value in curve)}; '
+            f'{weights.name} has the SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}.',
+            '',
+            '| | box mAP | mask mAP |',
+            '| --- | --- | --- |',
+        ]
+        for kind, name in DENSE.items():
+            found = self._tested(kind)
+            lines.append(f'| {name} | {found[METRIC]:.3f} | {found["coco/segm_mAP"]:.3f} |')
+        if self.args.until == 'dense':
+            return '\n'.join(lines)
+        lines += ['', (self.folder / 'searches' / 'comparison.md').read_text().strip(), '']
+        lines += self._claims()
+        return '\n'.join(lines)
+
+    def _claims(self) -> list[str]:
+        winner = self._winner()
+        seeds = len(self.args.tune_seeds)
+        named = {
+            'unadapted': 'not adapted',
+            'blocks': 'ranked anew in every block',
+            'attention': 'ranked by attention among windows',
+            'random': 'ranked at random',
+        }
+        values = [metrics[METRIC] for metrics in winner['metrics'][:seeds]]
+        lines = ['| the first winner, finetuned | box mAP |', '| --- | --- |']
+        lines.append(f'| adapted, one ranking a stage by L2 | {_spread(values)} |')
+        for claim, name in named.items():
+            rows = [scalars(self.folder / f'{claim}_{seed}') for seed in self.args.tune_seeds]
+            values = [[row[METRIC] for row in own if METRIC in row][-1] for own in rows]
+            lines.append(f'| {name} | {_spread(values)} |')
+        return lines
+
+
+def scalars(work_dir: Path) -> list[dict[str, Any]]:
+    """All that a run has logged, over all its starts."""
+    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'
+
+
+def main() -> None:
+    """Runs everything, prints the tables and writes them."""
+    args = parse_args()
+    report(check_work_dir(args.work_dir))
+    showing = Showing(args)
+    showing.run()
+    table = showing.table()
+    write_atomically(showing.folder / 'small_objects.md', table + '\n')
+    print(table)
+
+
+if __name__ == '__main__':
+    run(main)
