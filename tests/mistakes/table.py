@@ -153,7 +153,23 @@ FILES: dict[str, list[Line]] = {
     'a folder without classes': [('check_data.py empty_folder.py', 'no folder for each class')],
     'data without masks': [('analysis_tools/focus_share.py config.py', 'one of ShapePictures')],
 }
+SHOW = 'benchmarks/small_objects.py --work-dir shown'
+RACING = 'benchmarks/simulate_racing.py'
 NUMBERS: dict[str, list[Line]] = {
+    'a showing of nothing': [
+        (f'{SHOW} --epochs 0', '--epochs, --evaluations and --jobs must be at least 1'),
+        (f'{SHOW} --configs nowhere', "There is no config 'nowhere_dense.py'"),
+        (f'{SHOW} --budget half', "The budget 'half' cannot be read"),
+    ],
+    'a showing in another way': [(f'{SHOW} --until tomorrow', "invalid choice: 'tomorrow'")],
+    'a simulation of nothing': [
+        (f'{RACING} --worlds 1', '--worlds must be at least 2'),
+        (f'{RACING} --first 50', '--first between 2 and 49'),
+        (f'{RACING} --common 2', '--common must be between 0 and 1'),
+    ],
+    'a simulation of something else': [
+        (f'{RACING} --strategies best', "invalid choice: 'best'"),
+    ],
     'a number below one': [
         ('check_data.py config.py --samples 0', '--samples must be at least 1, not 0'),
         (f'{SMALL} --images 0', '--images must be at least 1, not 0'),

@@ -29,6 +29,7 @@ from sparse_mm.engine.command_line import run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
+from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import STRATEGIES
 from tools.benchmarks.compare_searches import ROOT, call
 
@@ -167,6 +168,10 @@ class Showing:
     def _config(self, kind: str) -> str:
         return f'{self.args.configs}{"_" if kind else ""}{kind}.py'
 
+    def configs(self) -> list[str]:
+        """All configs that it runs."""
+        return [self._config(kind) for kind in (*DENSE, 'adapt', '', 'finetune')]
+
     def _weights(self, kind: str) -> Path:
         return self.folder / kind / f'epoch_{self.args.epochs}.pth'
 
@@ -284,8 +289,18 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     """Runs everything, prints the tables and writes them."""
     args = parse_args()
-    report(check_work_dir(args.work_dir))
+    numbers = args.epochs, args.evaluations, args.jobs
+    if min(numbers) < 1:
+        raise BadInputError(
+            f'--epochs, --evaluations and --jobs must be at least 1; they are {numbers}.'
+        )
+    for budget in args.budget:
+        Budget.parse(budget)
     showing = Showing(args)
+    missing = [name for name in showing.configs() if not Path(name).is_file()]
+    if missing:
+        raise BadInputError(f'There is no config {missing[0]!r}; --configs is how names begin.')
+    report(check_work_dir(args.work_dir))
     showing.run()
     table = showing.table()
     write_atomically(showing.folder / 'small_objects.md', table + '\n')
