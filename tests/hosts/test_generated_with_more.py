@@ -88,6 +88,28 @@ def test_averaging_a_change_of_the_pipeline_and_accumulation(ranks, tmp_path, ca
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('host', ['mmseg', 'mmpretrain', 'mmdet3d'])
+def test_two_processes(host, tmp_path, call_tool, forks):
+    """Generated configs of the other hosts: adapted, searched and finetuned by two processes."""
+    require_configs_of(host)
+    base, hooks_before = BASES[host]
+    (tmp_path / 'base.py').write_text(base)
+    write_data(tmp_path, host)
+    call_tool('make_sparse.py', 'base.py', '--out', 'sparse.py', '--budget', 'macs=0.9')
+    more = ['env_cfg.dist_cfg.backend=gloo', *options(hooks_before + 1)]
+    if host == 'mmseg':  # SyncBN of several processes needs GPUs
+        heads = 'decode_head', 'auxiliary_head'
+        more += [f'model.{head}.norm_cfg.type=BN' for head in heads]
+    if host == 'mmdet3d':  # whose metric needs the whole set
+        more = [option for option in more if 'num_images' not in option]
+    command = TRAIN, 'sparse.py', '--work-dir', 'run', '--cfg-options', *more
+    said = Run(forks, tmp_path, *command, ranks=2).finish()
+    assert 'is finetuned from here on' in said
+    assert 'loss: nan' not in said
+    winner(tmp_path)
+
+
+@pytest.mark.slow
 def test_the_winner_is_finetuned_by_compiled_steps(tmp_path, call_tool, refusal, forks):
     """While ratios change nothing can be compiled, as one sentence says; their winner can be."""
     require_configs_of('mmpretrain')

@@ -11,6 +11,7 @@ import pickle
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,24 @@ def _file_digest(path: str) -> str:
     return digest.hexdigest()
 
 
+class _ByContent(pickle.Pickler):
+    """Writes tensors by their content: torch's own way writes where they lie in memory, too."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """What stands for a value: for a tensor its type, shape and bytes."""
+        if not isinstance(value, Tensor):
+            return NotImplemented
+        array = value.detach().cpu().contiguous().flatten()
+        content = array.view(torch.uint8).numpy().tobytes() if array.numel() else b''
+        return tuple, ((str(value.dtype), tuple(value.shape), content),)
+
+
+def _pickled(value: Any) -> bytes:
+    file = BytesIO()
+    _ByContent(file, protocol=4).dump(value)
+    return file.getvalue()
+
+
 def _feed(digest: Any, value: Any) -> None:
     """Adds a value to a digest, with its type and size, so that no two values look alike."""
     if isinstance(value, Mapping):
@@ -243,6 +262,6 @@ def _feed(digest: Any, value: Any) -> None:
     else:  # boxes and masks of the host packages
         digest.update(f'object {type(value).__name__}'.encode())
         try:
-            digest.update(pickle.dumps(value, protocol=4))
+            digest.update(_pickled(value))
         except Exception:  # what cannot be pickled says its class alone
             digest.update(b'unknown')

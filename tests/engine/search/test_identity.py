@@ -54,6 +54,26 @@ def test_annotations_are_part_of_the_data(files):
     assert digest_of_data(files, [0, 1]) != before
 
 
+class Boxes:
+    """As mmdet3d's boxes, an object around a tensor."""
+
+    def __init__(self, *corners):
+        self.tensor = torch.tensor(corners)
+
+
+def test_boxes_are_their_numbers_wherever_they_lie_in_memory(files):
+    """Else no second process, and no resumed one, would have the same images (mmdet3d)."""
+
+    def digest(*corners):
+        plain = Files(files.folder).get_data_info
+        files.get_data_info = lambda index: {**plain(index), 'gt_boxes': Boxes(*corners)}
+        return digest_of_data(files, [0, 1])
+
+    before = digest(1.0, 2.0)
+    assert digest(1.0, 2.0) == before
+    assert digest(1.0, 3.0) != before
+
+
 def test_a_moved_data_set_is_the_same(files, tmp_path):
     before = digest_of_data(files, range(4))
     (tmp_path / 'moved').mkdir()
