@@ -12,6 +12,7 @@ from mmengine.config import Config
 from sparse_mm.engine.hosts import (
     IMAGE_ID_METRICS,
     NUSCENES_METRICS,
+    data_prefixes,
     dataset_facts,
     is_kind,
     is_remote,
@@ -23,6 +24,9 @@ from sparse_mm.engine.inspection import leaf_datasets, metric_configs
 def check_evaluator(cfg: Config, split: str) -> list[str]:
     """Checks that the annotations an evaluator reads by itself are there, and belong to its set.
 
+    An evaluator for joined data sets (mmdet's ``MultiDatasetsEvaluator``) has a metric for each of
+    them, in their order.
+
     Args:
         cfg: The run's config.
         split: ``'val'`` or ``'test'``.
@@ -33,25 +37,44 @@ def check_evaluator(cfg: Config, split: str) -> list[str]:
     datasets = list(leaf_datasets(loader['dataset']))
     if any(dataset_facts(dataset['type']).draws_itself for dataset in datasets):
         return []  # it makes the file
+    metrics, prefixes = metric_configs(evaluator), data_prefixes(evaluator)
+    sets = [datasets] * len(metrics)
+    if prefixes:
+        sets = [list(leaf_datasets(joined)) for joined in loader['dataset'].get('datasets') or ()]
+        if not len(sets) == len(metrics) == len(prefixes):
+            return [
+                f'The {split}_evaluator has {len(metrics)} metrics and {len(prefixes)} '
+                f'dataset_prefixes for {len(sets)} joined data sets; give it one of each for every '
+                'data set, in their order.'
+            ]
     problems = []
-    for metric in metric_configs(evaluator):
+    for number, (metric, judged) in enumerate(zip(metrics, sets, strict=True)):
         path = metric.get('ann_file')
         if not isinstance(path, str) or not path or '://' in path or is_remote(metric):
             continue
+        place = f'{split}_evaluator{_place(evaluator, number)}.ann_file'
         name = f'{name_of(metric["type"])} ({split}_evaluator)'
         if not os.path.exists(path):
             problems.append(
                 f'{name} reads {path!r}, which is not there (looked for from {os.getcwd()!r}); set '
-                f'{split}_evaluator.ann_file to the annotations of the {split} set.'
+                f'{place} to the annotations of the {split} set.'
             )
             continue
-        other = _of_another_set(metric['type'], Path(path), datasets)
+        other = _of_another_set(metric['type'], Path(path), judged)
         if other:
             problems.append(
-                f'{name} reads {path!r}, {other}; set {split}_evaluator.ann_file to the '
-                f'annotations of the {split} set.'
+                f'{name} reads {path!r}, {other}; set {place} to the annotations of the {split} '
+                'set.'
             )
     return problems
+
+
+def _place(evaluator: Any, number: int) -> str:
+    """Where a metric stands in its evaluator, as ``--cfg-options`` name it."""
+    if not isinstance(evaluator, Mapping):
+        return f'.{number}'
+    inner = evaluator.get('metrics')
+    return '' if inner is None else f'.metrics{_place(inner, number)}'
 
 
 def _of_another_set(kind: Any, path: Path, datasets: Sequence[Mapping[str, Any]]) -> str:

@@ -35,7 +35,7 @@ def test_cocos_annotations_beside_own_data(kind, split, tmp_path):
     (problem,) = problems(evaluator, str(tmp_path / 'mine.json'), split=split)
     assert f'({split}_evaluator) reads' in problem
     assert 'lacks 1 of the 2 images of the data set' in problem
-    assert f"such as 'b'; set {split}_evaluator.ann_file" in problem
+    assert f"such as 'b'; set {split}_evaluator.1.ann_file" in problem
 
 
 def test_the_same_file_and_what_holds_it(tmp_path):
@@ -61,3 +61,50 @@ def test_info_files(tmp_path):
         found = problems(evaluator, str(tmp_path / 'a.pkl'), 'NuScenesDataset')
         assert len(found) == count
         assert all('differs from' in problem for problem in found)
+
+
+def joined(tmp_path, *evaluated, prefixes=('a', 'b')):
+    """The problems of two joined data sets, judged by metrics that read these files."""
+    write(tmp_path / 'a.json', '1.jpg', '2.jpg')
+    write(tmp_path / 'b.json', '3.jpg', '4.jpg', first=7)
+    sets = [dict(type='CocoDataset', ann_file=str(tmp_path / f'{name}.json')) for name in 'ab']
+    sets[1] = dict(type='RepeatDataset', times=2, dataset=sets[1])
+    evaluator = dict(
+        type='MultiDatasetsEvaluator',
+        metrics=[dict(type='CocoMetric', ann_file=str(tmp_path / name)) for name in evaluated],
+        dataset_prefixes=list(prefixes),
+    )
+    dataset = dict(type='ConcatDataset', datasets=sets)
+    return check_data(
+        Config(dict(val_dataloader=dict(dataset=dataset), val_evaluator=evaluator)), ('val',)
+    )
+
+
+def test_each_of_several_data_sets_is_judged_by_its_own_annotations(tmp_path):
+    assert joined(tmp_path, 'a.json', 'b.json') == []
+    swapped = joined(tmp_path, 'b.json', 'a.json')
+    assert len(swapped) == 2
+    for number, problem in enumerate(swapped):
+        assert 'lacks 2 of the 2 images of the data set' in problem
+        assert f'set val_evaluator.metrics.{number}.ann_file' in problem
+    (problem,) = joined(tmp_path, 'a.json', 'nowhere.json')
+    assert 'set val_evaluator.metrics.1.ann_file' in problem
+
+
+@pytest.mark.parametrize(
+    ('evaluated', 'prefixes', 'said'),
+    [
+        (['a.json'], ['a'], '1 metrics and 1 dataset_prefixes for 2 joined'),
+        (['a.json', 'b.json'], ['a'], '2 metrics and 1 dataset_prefixes for 2 joined'),
+    ],
+)
+def test_a_metric_for_each_of_several_data_sets(evaluated, prefixes, said, tmp_path):
+    (problem,) = joined(tmp_path, *evaluated, prefixes=prefixes)
+    assert said in problem
+
+
+def test_a_metric_of_a_list_is_named_by_its_number(tmp_path):
+    write(tmp_path / 'mine.json', 'a.jpg')
+    evaluator = [dict(type='CocoMetric'), dict(type='CocoMetric', ann_file='nowhere.json')]
+    (problem,) = problems(evaluator, str(tmp_path / 'mine.json'))
+    assert 'set val_evaluator.1.ann_file' in problem
