@@ -7,8 +7,11 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset, ConcatDataset
 from mmdet.evaluation import (
+    CrowdHumanMetric,
     LVISMetric,
     MultiDatasetsEvaluator,
+    OpenImagesMetric,
+    OVCocoMetric,
     SemSegMetric,
     VOCMetric,
 )
@@ -16,7 +19,13 @@ from mmengine.registry import init_default_scope
 
 from sparse_mm.datasets.shape_scenes import CLASSES
 from sparse_mm.datasets.shapes import write_shapes
-from sparse_mm.engine.hosts import metric_of, precise_metric
+from sparse_mm.engine.hosts import (
+    metric_of,
+    names_given,
+    needs_whole_set,
+    precise_metric,
+    what_is_lost,
+)
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from tests.evaluation.test_full_precision import predict
 
@@ -65,6 +74,45 @@ def test_vocs_values_unrounded(truth):
     named = [value for name, value in ours.items() if name.startswith('AP')]
     assert ours['mAP'] == pytest.approx(np.mean(named))
     assert any(value != round(value, 3) for value in named)
+
+
+def test_openimages_values_unrounded():
+    rng = np.random.default_rng(0)
+    results = []
+    for _ in range(4):
+        corners = rng.uniform(0, 50, (7, 2))
+        boxes = np.hstack([corners, corners + 30]).astype(np.float32)
+        truth = dict(labels=np.zeros(7, np.int64), bboxes=boxes, gt_is_group_ofs=np.zeros(7, bool))
+        found = np.hstack([boxes + rng.uniform(-9, 9, (7, 4)), rng.uniform(0, 1, (7, 1))])
+        results.append((truth, [found.astype(np.float32)]))
+
+    def compute_on(cls):
+        metric = cls(iou_thrs=[0.5, 0.7], ioa_thrs=[0.5, 0.7])
+        metric.dataset_meta = dict(classes=('one',), dataset_type='oid_v6')
+        return metric.compute_metrics(results)
+
+    given, ours = compute_on(OpenImagesMetric), compute_on(precise_metric(OpenImagesMetric))
+    assert ours.keys() == given.keys()
+    for name, value in given.items():
+        assert ours[name] == pytest.approx(value, abs=5.1e-4), name
+    assert any(ours[name] != round(ours[name], 3) for name in ('AP50', 'AP70'))
+    assert ours['mAP'] == pytest.approx(given['mAP'])
+
+
+def test_what_rounds_and_is_used_as_it_is_says_so(tmp_path):
+    said = what_is_lost(OVCocoMetric)
+    assert 'OVCocoMetric is used as its package has it, and rounds to 3 decimals' in said
+    assert 'its whole annotation file' in said
+    assert 'annotation file' not in what_is_lost(CrowdHumanMetric)
+    assert what_is_lost(precise_metric(VOCMetric)) == ''
+
+
+def test_crowdhuman_pairs_all_images_with_its_file(tmp_path):
+    """Which ends in an assertion on a part of them."""
+    assert needs_whole_set(CrowdHumanMetric)
+    (tmp_path / 'a.odgt').write_text('')
+    metric = CrowdHumanMetric(ann_file=str(tmp_path / 'a.odgt'), metric=['AP', 'JI'])
+    assert names_given(metric, {}) == ['crowd_human/mAP', 'crowd_human/JI']
 
 
 def test_mmdets_miou_unrounded():

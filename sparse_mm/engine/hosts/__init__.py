@@ -31,6 +31,7 @@ from sparse_mm.engine.hosts.metrics import (
     needs_whole_set,
     needs_whole_set_by_name,
     precise_metric,
+    what_is_lost,
 )
 from sparse_mm.engine.hosts.packages import TEXT_PARTS, Host, host_of, scope_of
 from sparse_mm.engine.hosts.pipelines import loads_annotations, size_after, size_of_4_to_3_after
@@ -79,4 +80,5 @@ __all__ = [
     'update_infos_command',
     'uses_amp',
     'uses_sync_bn',
+    'what_is_lost',
 ]

@@ -11,6 +11,7 @@ PRECISE_METRICS = {
     'CocoMetric': 'sparse_mm.evaluation.coco_metric.FullPrecisionCocoMetric',
     'LVISMetric': 'sparse_mm.evaluation.lvis_metric.FullPrecisionLVISMetric',
     'VOCMetric': 'sparse_mm.evaluation.voc_metric.FullPrecisionVOCMetric',
+    'OpenImagesMetric': 'sparse_mm.evaluation.openimages_metric.FullPrecisionOpenImagesMetric',
     'SemSegMetric': 'sparse_mm.evaluation.semseg_metric.FullPrecisionSemSegMetric',
     'IoUMetric': 'sparse_mm.evaluation.iou_metric.FullPrecisionIoUMetric',
     # Of boxes in cameras the host's joins those of a frame on CUDA alone; of others it is the same.
@@ -23,7 +24,18 @@ IMAGE_ID_METRICS = 'CocoMetric', 'CocoPanopticMetric', 'LVISMetric'
 # Which judge masks alone, of mmdet's.
 MASK_METRICS = 'CocoPanopticMetric', 'CityScapesMetric'
 # Which look up every sample of the set, predicted or not.
-WHOLE_SET_METRICS = (*NUSCENES_METRICS, 'KittiMetric', 'WaymoMetric', 'LyftMetric')
+WHOLE_SET_METRICS = (
+    *NUSCENES_METRICS,
+    *('KittiMetric', 'WaymoMetric', 'LyftMetric', 'CrowdHumanMetric'),
+)
+# Which are used as their package has them: to how many decimals they round, and whether they count
+# the images of their whole annotation file.
+ROUNDED_METRICS = {
+    'OVCocoMetric': (3, True),
+    'DODCocoMetric': (3, True),
+    'CrowdHumanMetric': (4, False),
+    'ReIDMetrics': (3, False),
+}
 # Whose value is the mean over the images; a class of one's own says so by ``is_mean = True``.
 MEANS = ('Accuracy',)
 # Which are quickly computed again from the images' results, without a part of them.
@@ -36,6 +48,23 @@ def precise_metric(metric: type) -> type | None:
     """Our metric in place of one that rounds; None for those that do not, or are not known."""
     path = PRECISE_METRICS.get(metric.__name__)
     return None if path is None else load(path)
+
+
+def what_is_lost(metric: type) -> str:
+    """What a metric's values lack for comparing settings, as a sentence; nothing where none is."""
+    if metric.__name__ not in ROUNDED_METRICS:
+        return ''
+    decimals, counts_all = ROUNDED_METRICS[metric.__name__]
+    whole = (
+        ' It counts the images of its whole annotation file, too: scores on a part of them '
+        '(num_images) are all too low.'
+        if counts_all
+        else ''
+    )
+    return (
+        f'{metric.__name__} is used as its package has it, and rounds to {decimals} decimals: '
+        f'settings that differ by less have one score.{whole}'
+    )
 
 
 def needs_whole_set(metric: type) -> bool:
@@ -73,6 +102,9 @@ def may_give(metric: Any, name: str, meta: Mapping[str, Any]) -> bool:
 
 def names_given(metric: Any, meta: Mapping[str, Any]) -> list[str]:
     """The names of all values that a metric of a whole set gives; none where that is not known."""
+    if is_kind(type(metric), 'CrowdHumanMetric'):
+        given = dict(AP='mAP', MR='mMR', JI='JI')
+        return [f'{metric.prefix}/{given[name]}' for name in metric.metrics]
     if not is_kind(type(metric), *NUSCENES_METRICS):
         return []
     config = getattr(metric, 'eval_detection_configs', None)
@@ -89,6 +121,8 @@ USUAL_METRICS = {
     'CocoPanopticMetric': 'coco_panoptic/PQ',
     'LVISMetric': 'lvis/bbox_AP',
     'VOCMetric': 'pascal_voc/mAP',
+    'OpenImagesMetric': 'openimages/mAP',
+    'CrowdHumanMetric': 'crowd_human/mAP',
     'IoUMetric': 'mIoU',
     'Accuracy': 'accuracy/top1',
     'MultiLabelMetric': 'multi-label/f1-score',

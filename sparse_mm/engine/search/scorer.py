@@ -19,7 +19,7 @@ from mmengine.runner.utils import set_random_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sparse_mm.engine.hosts import host_of, may_give, names_given, needs_whole_set
+from sparse_mm.engine.hosts import may_give, names_given, needs_whole_set
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.engine.search.identity import identity_of
@@ -105,11 +105,12 @@ class CandidateScorer:
                 )
             meta = metric.dataset_meta or {}
             if whole and not may_give(metric, self.metric, meta):
+                known = names_given(metric, meta)
+                example = f', such as {known[0]!r}' if known else ''
                 raise BadInputError(
                     f'The search asks for the metric {self.metric!r}; {type(metric).__name__} '
-                    f'gives others, which begin with {self.evaluator.name(number)!r}, such as '
-                    f'{host_of(self.cfg).metric!r}'
-                    f'{nearest(self.metric, names_given(metric, meta)) or "."}'
+                    f'gives others, which begin with {self.evaluator.name(number)!r}{example}'
+                    f'{nearest(self.metric, known) or "."}'
                 )
             if whole:
                 return

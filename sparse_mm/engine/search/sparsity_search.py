@@ -9,6 +9,7 @@ from mmengine.dist import broadcast, get_rank, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from sparse_mm.deploy import DeployedBackbone
+from sparse_mm.engine.hosts import what_is_lost
 from sparse_mm.engine.inspection import (
     backbone_shape,
     find_backbone,
@@ -74,6 +75,10 @@ class SparsitySearch:
             self.runner, settings.metric, settings.rule, settings.evolution.seed
         )
         self.scorer.check(settings.num_images)
+        for metric in self.scorer.evaluator.metrics:
+            lost = what_is_lost(type(metric))
+            if lost:
+                self._say(lost)
         table = None
         if settings.asks_for_latency:
             path = self.folder / 'latency_table.json'
