@@ -14,7 +14,9 @@ from sparse_mm.engine.checks import (
     check_checkpoint_file,
     check_data,
     check_device,
+    check_loops,
     check_settings,
+    check_types,
     check_work_dir,
     report,
 )
@@ -89,7 +91,8 @@ def main() -> None:
     set_default_loader_options(cfg, 'val')
     device = check_device(cfg)
     report(check_settings(cfg, 'val'))
-    problems = device + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
+    problems = device + check_loops(cfg) + check_types(cfg, ('val',))
+    problems += check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
     problems += check_checkpoint_file(args.checkpoint)
     start_together(cfg, device, problems)
     said = guard_work_dir(cfg.work_dir)

@@ -19,7 +19,9 @@ from sparse_mm.engine.checks import (
     check_checkpoint_file,
     check_data,
     check_device,
+    check_loops,
     check_settings,
+    check_types,
     check_work_dir,
     report,
 )
@@ -207,7 +209,7 @@ def main() -> None:
     if args.out and not writes_maps and not args.out.endswith(('.pkl', '.pickle')):
         raise BadInputError(f'--out must name a .pkl file, not {args.out!r}.')
     if args.out and writes_maps:
-        for metric in metric_configs(cfg.test_evaluator):
+        for metric in metric_configs(cfg.get('test_evaluator') or []):
             if is_kind(metric['type'], 'IoUMetric'):
                 metric.update(output_dir=args.out, keep_results=True)
     if args.show and not has_display():
@@ -221,7 +223,8 @@ def main() -> None:
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
         cfg.pop(key, None)
     device = check_device(cfg)
-    problems = device + check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
+    problems = device + check_loops(cfg) + check_types(cfg, ('test',))
+    problems += check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
     start_together(cfg, device, problems + check_checkpoint_file(args.checkpoint))
     set_default_loader_options(cfg, 'test')
     if args.tta:

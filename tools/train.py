@@ -9,8 +9,10 @@ from sparse_mm.engine.checks import (
     check_checkpoint_file,
     check_data,
     check_device,
+    check_loops,
     check_no_earlier_run,
     check_settings,
+    check_types,
     check_work_dir,
     report,
 )
@@ -77,7 +79,8 @@ def find_problems(cfg: Config, named: str | None) -> list[str]:
         cfg: The run's config.
         named: The checkpoint that the user names.
     """
-    problems = check_data(cfg, ('train', 'val') if cfg.get('val_cfg') else ('train',))
+    splits = ('train', 'val') if cfg.get('val_cfg') else ('train',)
+    problems = check_loops(cfg) + check_types(cfg, splits) + check_data(cfg, splits)
     problems += check_work_dir(cfg.work_dir)
     if named:
         problems += check_checkpoint_file(named)

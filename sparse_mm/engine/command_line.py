@@ -17,7 +17,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.checkpoint_loader import read_checkpoints_safely
-from sparse_mm.engine.checks import report
+from sparse_mm.engine.checks import check_structure, report
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
@@ -54,9 +54,12 @@ class Override(DictAction):
         option_string: str | None = None,
     ) -> None:
         """Reads the options."""
-        for value in values:
-            if '=' not in value:
-                parser.error(f'argument {option_string}: {value!r} is not key=value')
+        for given in values:
+            key, equals, value = given.partition('=')
+            if not equals or not all(key.split('.')):
+                parser.error(f'argument {option_string}: {given!r} is not key=value')
+            if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
+                parser.error(f'argument {option_string}: the brackets of {given!r} do not match')
         super().__call__(parser, namespace, values, option_string)
 
 
@@ -85,7 +88,8 @@ def load_config(args: argparse.Namespace) -> Config:
     See :func:`~sparse_mm.engine.config_file.read_config`.
 
     Raises:
-        BadInputError: There is no such file, or it cannot be read.
+        BadInputError: There is no such file, it cannot be read, or a setting is of another kind
+            than MMEngine takes there.
     """
     expand_home(args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -95,6 +99,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = f'./work_dirs/{Path(args.config).stem}'
+    report(check_structure(cfg))
     return cfg
 
 
@@ -199,33 +204,31 @@ def _run_and_tell(main: Callable[[], None]) -> None:
             main()
     except BadInputError as error:
         sys.exit(f'error: {error}')
-    except (AssertionError, ImportError, KeyError, TypeError) as error:
-        told = explain(error)
+    except StoppedError:
+        _say_stopped()
+    except Exception as error:
+        told = _told(error)
         if told is None:
             raise
         sys.exit(f'error: {told}')
-    except StoppedError:
+
+
+def _told(error: Exception) -> str | None:
+    """The sentence about an error that is no fault of the code; None where there is none."""
+    if isinstance(error, OSError) and error.errno in FULL_OR_LOCKED:
+        return (
+            f'{error.filename or "A file"} cannot be written ({error.strerror}); make room or see '
+            'to its rights, then run the same command again (train.py with --resume).'
+        )
+    if isinstance(error, RuntimeError) and is_stopped_loader(error):
         _say_stopped()
-    except OSError as error:
-        if error.errno not in FULL_OR_LOCKED:
-            raise
-        sys.exit(
-            f'error: {error.filename or "A file"} cannot be written ({error.strerror}); make room '
-            'or see to its rights, then run the same command again (train.py with --resume).'
+    if isinstance(error, RuntimeError) and is_lost_peer(error):
+        return failure_of_another() or (
+            'Another process of this run has ended, and this one cannot go on without it; its own '
+            'message says why. Checkpoints and the state of a search are whole: the same command '
+            f'goes on from them (train.py with --resume). {str(error).strip()}'
         )
-    except RuntimeError as error:
-        if is_stopped_loader(error):
-            _say_stopped()
-        if not is_lost_peer(error):
-            raise
-        told = failure_of_another()
-        if told is not None:
-            sys.exit(f'error: {told}')
-        sys.exit(
-            'error: Another process of this run has ended, and this one cannot go on without it; '
-            'its own message says why. Checkpoints and the state of a search are whole: the same '
-            f'command goes on from them (train.py with --resume). {str(error).strip()}'
-        )
+    return explain(error)
 
 
 def _say_stopped() -> NoReturn:

@@ -41,7 +41,7 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
         cfg = Config.fromfile(path)
     except BadInputError:
         raise
-    except Exception as error:  # a config is a program, and may fail in any way
+    except (Exception, SystemExit) as error:  # a config is a program, and may fail in any way
         raise BadInputError(_say(path, error)) from error
     used_amp = _uses_amp(cfg)
     options = dict(overrides or {})
@@ -86,9 +86,16 @@ def _hook_names(cfg: Config) -> list[str]:
     return [name_of(hook['type']) for hook in hooks if isinstance(hook, dict) and 'type' in hook]
 
 
-def _say(path: str, error: Exception) -> str:
+def _say(path: str, error: BaseException) -> str:
     """The sentence about an error while a config was read, with its file and line."""
     where = _place(path, error.__traceback__)
+    if isinstance(error, RecursionError):
+        return f'The config {where} inherits itself, perhaps by way of others; see to its _base_.'
+    if isinstance(error, SystemExit):
+        return f'The config {where} ends the program itself (sys.exit).'
+    base = _base_that_is_no_path(error.__traceback__)
+    if base is not None:
+        return f'The config {where} has {base!r} in _base_, which takes a path or a list of paths.'
     if isinstance(error, ImportError):
         cause: BaseException = error
         while isinstance(cause.__context__, ImportError):  # MMEngine says less at each level
@@ -107,13 +114,29 @@ def _say(path: str, error: Exception) -> str:
         )
     if isinstance(error, AttributeError | KeyError):
         detail = str(error).strip('"\'')
-        if isinstance(error, AttributeError) and error.name:
+        if (
+            isinstance(error, AttributeError)
+            and isinstance(error.obj, list)
+            and error.name == 'get'
+        ):
+            detail = 'it holds a list, where a config holds named settings'
+        elif isinstance(error, AttributeError) and error.name:
             detail = f'the base config has no {error.name!r} there'
         elif isinstance(error, KeyError):
             detail = f'there is no {detail!r}' if ' ' not in detail else detail
         return f'The config {where} cannot be read: {detail}.'
     detail = ' '.join(str(error).split()) or type(error).__name__
     return f'The config {where} cannot be read: {detail.rstrip(".")}.'
+
+
+def _base_that_is_no_path(traceback: TracebackType | None) -> Any:
+    """What ``_base_`` named where it is no path at all; None otherwise."""
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_name == '_get_cfg_path':
+            base = traceback.tb_frame.f_locals['cfg_path']
+            return None if isinstance(base, str) else base
+        traceback = traceback.tb_next
+    return None
 
 
 def _place(path: str, traceback: TracebackType | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine import registry as registries
 from mmengine.registry import Registry
 
+from sparse_mm.engine.setup_failures import explain_set_up
 from sparse_mm.errors import nearest
 
 
@@ -26,9 +27,10 @@ def explain(error: Exception) -> str | None:
     text = str(error)
     if isinstance(error, AssertionError):
         broken = re.fullmatch(r'failed to load image: (.+)', text)  # mmcv's LoadImageFromFile
-        if broken is None:
-            return None
-        return f'The image {broken[1]!r} cannot be read; copy it again, or take it out of the set.'
+        if broken is not None:
+            return (
+                f'The image {broken[1]!r} cannot be read; copy it again, or take it out of the set.'
+            )
     kind = _optimizer_without_class(error)
     if kind is not None:
         return (
@@ -37,12 +39,7 @@ def explain(error: Exception) -> str | None:
         )
     unknown = re.match(r'["\']?(\S+) is not in the (\S+?)::(.+?) registry', text)
     if isinstance(error, KeyError) and unknown:
-        kind, scope, name = unknown.groups()
-        return (
-            f'The config names type={kind!r}, and there is no such {name} in {scope}'
-            f'{nearest(kind.rpartition(".")[2], _known(name)) or "."} A type of your own needs its '
-            'module in custom_imports.'
-        )
+        return say_unknown(*unknown.groups())
     built = _what_was_built(error.__traceback__)
     if isinstance(error, TypeError) and built is not None:
         extra = re.search(r"got an unexpected keyword argument '(\w+)'", text)
@@ -56,7 +53,29 @@ def explain(error: Exception) -> str | None:
         )
         if lacking:
             return f'{_name(built)} needs {lacking[1]}, which the config does not give.'
-    return None
+    return explain_set_up(error)
+
+
+def say_unknown(kind: str, scope: str, name: str) -> str:
+    """The sentence about a type that a package has not.
+
+    Args:
+        kind: The type, as the config names it.
+        scope: Of the package that was asked.
+        name: Of the registry: ``'model'``.
+    """
+    own = kind.rpartition('.')[2]
+    others = sorted(_scopes_of(own, name) - {scope})
+    if others:
+        return (
+            f'The config names type={kind!r}, which is a {name} of {others[0]} and not of {scope}; '
+            f'write type={f"{others[0]}.{own}"!r}, or set default_scope={others[0]!r}.'
+        )
+    return (
+        f'The config names type={kind!r}, and there is no such {name} in {scope}'
+        f'{nearest(own, _known(name)) or "."} A type of your own needs its module in '
+        'custom_imports.'
+    )
 
 
 def _explain_import(error: ImportError) -> str | None:
@@ -102,6 +121,17 @@ def _known(name: str) -> set[str]:
             for child in root.children.values():
                 known |= set(child.module_dict)
     return known
+
+
+def _scopes_of(kind: str, name: str) -> set[str]:
+    """The scopes, of those that are imported, whose registry of a name knows a type."""
+    return {
+        child.scope
+        for root in vars(registries).values()
+        if isinstance(root, Registry) and root.name == name
+        for child in root.children.values()
+        if kind in child.module_dict
+    }
 
 
 def _what_was_built(traceback: TracebackType | None) -> Any:

@@ -1,5 +1,8 @@
 """Commands end cleanly, and a run's config says all that runs."""
 
+import argparse
+import re
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from sparse_mm.engine import hooks
-from sparse_mm.engine.command_line import add_hooks, build_runner, run
+from sparse_mm.engine.command_line import Override, add_hooks, build_runner, run
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
 
@@ -34,7 +37,15 @@ class CommandLineToy(BaseModel):
 def runner_of(tmp_path, **settings):
     model = dict(type='CommandLineToy')
     return build_runner(
-        Config(dict(model=model, work_dir=str(tmp_path), launcher='none', **settings))
+        Config(
+            dict(
+                model=model,
+                work_dir=str(tmp_path),
+                launcher='none',
+                experiment_name=tmp_path.name,  # MMEngine keeps what it builds by this name
+                **settings,
+            )
+        )
     )
 
 
@@ -61,3 +72,13 @@ def test_a_users_own_settings_of_these_hooks_stay(tmp_path):
     cfg = Config(dict(custom_hooks=[dict(type=CheckDataHook), StepSeedHook()]))
     add_hooks(cfg)
     assert len(cfg.custom_hooks) == 2
+
+
+@pytest.mark.parametrize('given', ['=3', 'a..b=3', '.a=3', 'a=[1,2', 'a=[(1,2]'])
+def test_overrides_that_cannot_be_read(given, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Override)
+    assert parser.parse_args(['--cfg-options', 'a.b=[1,(2,x)]', 'c=']).cfg_options['c'] == ''
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', given])
+    assert re.search('is not key=value|brackets of .* do not match', capsys.readouterr().err)

@@ -39,11 +39,20 @@ def write(tmp_path):
         ("x = dict(a=1)\ny = x['b']", "line 2.*no 'b'"),
         ("x = 'a' + 1", 'line 1.*concatenate'),
         ('x = (', 'was never closed'),
+        ("_base_ = './own.py'", 'inherits itself'),
+        ('_base_ = 5', 'has 5 in _base_, which takes a path'),
+        ("_base_ = ['./base.py', dict(a=1)]", r"has \{'a': 1\} in _base_"),
+        ('import sys\nsys.exit(3)', 'ends the program itself'),
     ],
 )
 def test_mistakes_in_a_config_get_a_sentence(write, text, sentence):
     with pytest.raises(BadInputError, match=sentence):
         read_config(write(text))
+
+
+def test_a_config_that_is_a_list(write):
+    with pytest.raises(BadInputError, match='holds a list, where a config holds named settings'):
+        read_config(write('[1]', 'list.json'))
 
 
 def test_overrides_reach_into_none(write):

@@ -15,6 +15,7 @@ from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
 from sparse_mm.engine.checks.report import report
 from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
 from sparse_mm.engine.checks.settings import check_settings
+from sparse_mm.engine.checks.structure import check_loops, check_structure, check_types
 
 __all__ = [
     'check_categories',
@@ -24,10 +25,13 @@ __all__ = [
     'check_device',
     'check_device_name',
     'check_labels',
+    'check_loops',
     'check_no_earlier_run',
     'check_part',
     'check_samples',
     'check_settings',
+    'check_structure',
+    'check_types',
     'check_work_dir',
     'report',
 ]

@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.hooks.compiling import check_not_compiled
-from sparse_mm.engine.hooks.units import check_unit
+from sparse_mm.engine.hooks.units import check_places, check_unit
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.space import CHOICES, RatioSpace
@@ -44,7 +44,8 @@ class SparsityAdaptationHook(Hook):
         stage_limits: Sequence | None = None,
         seed: int = 0,
     ) -> None:
-        if begin < 0 or (end is not None and end <= begin):
+        check_places('SparsityAdaptationHook', by_epoch, begin=begin, end=end)
+        if end is not None and end <= begin:
             raise BadInputError(
                 f'SparsityAdaptationHook must end after it begins, not begin={begin}, end={end}.'
             )

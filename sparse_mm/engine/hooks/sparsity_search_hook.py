@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from sparse_mm.engine.best_checkpoints import count_best_anew, file_to_use
 from sparse_mm.engine.hooks.compiling import check_not_compiled
-from sparse_mm.engine.hooks.units import check_unit
+from sparse_mm.engine.hooks.units import check_places, check_unit
 from sparse_mm.engine.inspection import averaged_copies, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
@@ -40,14 +40,10 @@ class SparsitySearchHook(Hook):
     priority = 'ABOVE_NORMAL'
 
     def __init__(self, at: int, by_epoch: bool = True, **settings: Any) -> None:
-        if at < 0:
-            raise BadInputError(f'SparsitySearchHook cannot search before epoch {at}.')
+        check_places('SparsitySearchHook', by_epoch, at=at)
         self.at = at
         self.by_epoch = by_epoch
-        try:
-            self.settings = SearchSettings.build(**settings)
-        except TypeError as error:
-            raise BadInputError(f'SparsitySearchHook: {error}.') from error
+        self.settings = SearchSettings.read(settings)
         self.search: SparsitySearch | None = None
 
     def before_train(self, runner: Runner) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import signature
+from numbers import Real
 from typing import Any
 
 from sparse_mm.deploy import check_engine
 from sparse_mm.engine.hosts import is_kind, metric_of
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.search.setting_kinds import check_number, check_numbers, check_sides
+from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import EvolutionSettings
 from sparse_mm.search.space import CHOICES
@@ -118,6 +121,31 @@ class SearchSettings:
         Raises:
             BadInputError: A setting is out of range.
         """
+        if not isinstance(budget, str | Mapping | Sequence | Budget | None):
+            raise BadInputError(f'budget is read as in budget="latency=0.7", not {budget!r}.')
+        for name, value, least in (
+            ('generations', generations, 1),
+            ('evaluations', evaluations, 1),
+            ('population', population, 1),
+            ('parents', parents, 1),
+            ('seed', seed, 0),
+            ('num_images', num_images, 1),
+            ('finalists', finalists, 0),
+            ('final_images', final_images, 1),
+            ('batch', batch, 1),
+        ):
+            check_number(name, value, least)
+        for name, number in (('mutation', mutation), ('latency_seconds', latency_seconds)):
+            if not isinstance(number, Real) or isinstance(number, bool):
+                raise BadInputError(f'{name} of the search must be a number, not {number!r}.')
+        for name, named in (('metric', metric), ('latency_table', latency_table)):
+            if not isinstance(named, str | None):
+                raise BadInputError(f'{name} of the search must be a name, not {named!r}.')
+        check_numbers('choices', choices)
+        if stage_limits is not None:
+            check_numbers('stage_limits', stage_limits, pairs=True)
+        if image_size is not None:
+            check_sides('image_size', image_size)
         if generations is not None and evaluations is not None:
             raise BadInputError('Give the search either generations or evaluations, not both.')
         if evaluations is None:
@@ -128,9 +156,6 @@ class SearchSettings:
             raise BadInputError('The search needs a budget, as in budget="latency=0.7".')
         if rule not in ('greater', 'less'):
             raise BadInputError(f"rule is 'greater' or 'less', not {rule!r}.")
-        for name, value in (('num_images', num_images), ('final_images', final_images)):
-            if value is not None and value < 1:
-                raise BadInputError(f'{name} must be at least 1, or None for all, not {value}.')
         if dtype not in DTYPES:
             raise BadInputError(f'dtype must be one of {", ".join(DTYPES)}, not {dtype!r}.')
         check_engine(engine, precision)
@@ -138,11 +163,8 @@ class SearchSettings:
             raise BadInputError(
                 f"dtype={dtype!r} is PyTorch's autocast; with an engine give precision alone."
             )
-        if finalists < 0 or batch < 1 or latency_seconds <= 0:
-            raise BadInputError(
-                'finalists must not be negative, batch at least 1, latency_seconds above 0; they '
-                f'are {finalists}, {batch}, {latency_seconds}.'
-            )
+        if latency_seconds <= 0:
+            raise BadInputError(f'latency_seconds must be above 0, not {latency_seconds}.')
         if strategy == 'surrogate':
             _check_scored_again(num_images, finalists, final_images)
         return cls(
@@ -165,6 +187,28 @@ class SearchSettings:
         )
 
     @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> 'SearchSettings':
+        """Reads settings by their names, which :meth:`build` has.
+
+        Raises:
+            BadInputError: There is no such name, ``budget`` or ``metric`` is missing, or a setting
+                is out of range.
+        """
+        parameters = signature(cls.build).parameters
+        for name in settings:
+            if name not in parameters:
+                raise BadInputError(
+                    f'The search (SparsitySearchHook) has no setting {name!r}'
+                    f'{nearest(name, parameters) or "."}'
+                )
+        for name, example in (('budget', 'latency=0.7'), ('metric', 'coco/bbox_mAP')):
+            if settings.get(name) is None:
+                raise BadInputError(
+                    f'The search needs a {name}, as in SparsitySearchHook\'s {name}="{example}".'
+                )
+        return cls.build(**settings)
+
+    @classmethod
     def from_config(cls, cfg: Mapping[str, Any], given: Mapping[str, Any]) -> 'SearchSettings':
         """Joins the settings of a config's SparsitySearchHook with others, which go before them.
 
@@ -184,9 +228,8 @@ class SearchSettings:
             settings.pop('evaluations', None)
             settings.pop('generations', None)
         settings.update(known)
-        settings.setdefault('budget', None)
         settings.setdefault('metric', metric_of(cfg))
-        return cls.build(**settings)
+        return cls.read(settings)
 
     @property
     def score_name(self) -> str:

@@ -63,3 +63,42 @@ def image_sides(name: str, size: Any) -> tuple[int, int]:
     if not fits or not all(isinstance(side, int) and side > 0 for side in sides):
         raise BadInputError(f'{name} must be one number of pixels or (H, W), not {size!r}.')
     return sides[0], sides[1]
+
+
+def check_whole(least: int, **given: Any) -> None:
+    """Checks whole numbers, and lists of them.
+
+    Args:
+        least: The smallest that there is.
+        **given: Values, under the arguments' names.
+
+    Raises:
+        BadInputError: One is none, or smaller.
+    """
+    for name, value in given.items():
+        listed = list(value) if isinstance(value, list | tuple) else [value]
+        if not all(type(one) is int and one >= least for one in listed):
+            are = 'must be whole numbers' if isinstance(value, list | tuple) else 'must be a number'
+            raise BadInputError(f'{name} {are} of at least {least}, not {value!r}.')
+
+
+def check_lists(**given: Any) -> None:
+    """Checks that arguments are lists with something in them.
+
+    Raises:
+        BadInputError: One is none.
+    """
+    for name, value in given.items():
+        if not isinstance(value, list | tuple) or not value:
+            raise BadInputError(f'{name} must be a list with an entry for each, not {value!r}.')
+
+
+def check_rates(**given: Any) -> None:
+    """Checks dropout rates.
+
+    Raises:
+        BadInputError: One is not in [0, 1].
+    """
+    for name, value in given.items():
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise BadInputError(f'{name} must be from 0 to 1, not {value!r}.')

@@ -9,7 +9,13 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.arguments import check_heads, image_sides
+from sparse_mm.models.backbones.arguments import (
+    check_heads,
+    check_lists,
+    check_rates,
+    check_whole,
+    image_sides,
+)
 from sparse_mm.models.backbones.mmpretrain_arguments import (
     StageArguments,
     attention_and_ffn,
@@ -60,6 +66,12 @@ class FromMMPretrain(SwinBackbone):
             frozen_stages: Last stage to freeze.
             norm_eval: Whether batch normalisation keeps its statistics.
         """
+        check_lists(depths=arch['depths'], num_heads=arch['num_heads'])
+        check_whole(
+            1, embed_dims=arch['embed_dims'], in_channels=in_channels, patch_size=patch_size
+        )
+        check_whole(0, depths=arch['depths'])
+        check_rates(drop_rate=drop_rate)
         self.arch_settings = dict(arch)
         self.embed_dims: int = arch['embed_dims']
         self.depths = tuple(arch['depths'])
@@ -99,6 +111,8 @@ class FromMMPretrain(SwinBackbone):
             drop_path_rate: Stochastic depth of the last block; it rises from 0 at the first.
             **others: What holds where ``stage_cfgs`` say nothing else, for all stages or one each.
         """
+        check_rates(drop_path_rate=drop_path_rate)
+        check_whole(1, window_size=others['window_size'])
         # On the CPU whatever the default device: on torch's meta device there are no numbers.
         rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
         drop_paths = [[rates.pop(0) for _ in range(depth)] for depth in self.depths]

@@ -1,6 +1,7 @@
 """SparseViT: Swin whose blocks compute only the windows that matter."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -9,7 +10,14 @@ from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.registry import MODELS
 
 from sparse_mm.errors import BadInputError
-from sparse_mm.models.backbones.arguments import check_heads, check_names, image_sides
+from sparse_mm.models.backbones.arguments import (
+    check_heads,
+    check_lists,
+    check_names,
+    check_rates,
+    check_whole,
+    image_sides,
+)
 from sparse_mm.models.backbones.sparse_stage import SparseBlock, SparseStage
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.backbones.swin_names import MMPRETRAIN_ONLY
@@ -130,6 +138,18 @@ class SparseViT(SwinBackbone):
                 raise BadInputError('Give either init_cfg or the deprecated pretrained, not both.')
             init_cfg = dict(type='Pretrained', checkpoint=pretrained)
         super().__init__(init_cfg=init_cfg)
+        check_lists(depths=depths, num_heads=num_heads, strides=strides)
+        check_whole(
+            1,
+            **dict(in_channels=in_channels, embed_dims=embed_dims, patch_size=patch_size),
+            **dict(window_size=window_size, strides=strides),
+        )
+        check_whole(0, depths=depths)
+        check_rates(
+            drop_rate=drop_rate, attn_drop_rate=attn_drop_rate, drop_path_rate=drop_path_rate
+        )
+        if not isinstance(mlp_ratio, Real) or int(mlp_ratio * embed_dims) < 1:
+            raise BadInputError(f'mlp_ratio must be above 0, not {mlp_ratio!r}.')
         if not len(depths) == len(num_heads) == len(strides):
             raise BadInputError(
                 f'depths, num_heads and strides must name the same stages, but have {len(depths)}, '

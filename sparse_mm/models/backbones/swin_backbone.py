@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import executors
+from sparse_mm.models.backbones.arguments import check_lists
 from sparse_mm.models.backbones.prunable import PrunableBackbone
 from sparse_mm.models.backbones.sparse_stage import SparseStage
 from sparse_mm.models.backbones.swin_weights import from_any_layout
@@ -71,10 +72,12 @@ class SwinBackbone(PrunableBackbone):
         Raises:
             BadInputError: There is no such stage.
         """
-        if not all(isinstance(i, int) and 0 <= i < len(stages) for i in out_indices):
+        check_lists(out_indices=out_indices)
+        named = [i for i in out_indices if isinstance(i, int) and 0 <= i < len(stages)]
+        if len(set(named)) < len(out_indices):
             raise BadInputError(
                 f'out_indices are {tuple(out_indices)}; the backbone has the stages 0 to '
-                f'{len(stages) - 1}.'
+                f'{len(stages) - 1}, each at most once.'
             )
         self.stages = ModuleList(stages)
         self.out_indices = tuple(out_indices)

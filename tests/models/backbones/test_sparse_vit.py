@@ -284,6 +284,17 @@ def test_ratios_change_what_is_computed():
         (dict(patch_size=8), 'both must be the same'),
         (dict(num_heads=(3, 6, 12, 24)), '16 channels cannot be shared out evenly to 3 heads'),
         (dict(pretrained='a', init_cfg=dict(type='Pretrained', checkpoint='b')), 'not both'),
+        (dict(window_size=0), 'window_size must be a number of at least 1, not 0'),
+        (dict(window_size='7'), "window_size must be a number of at least 1, not '7'"),
+        (dict(embed_dims=6.0), 'embed_dims must be a number'),
+        (dict(depths='2262'), 'depths must be a list'),
+        (dict(depths=(-2, 2, 2, 2)), 'depths must be whole numbers of at least 0'),
+        (dict(mlp_ratio=0), 'mlp_ratio must be above 0'),
+        (dict(drop_path_rate=2), 'drop_path_rate must be from 0 to 1, not 2'),
+        (dict(in_channels=0), 'in_channels must be a number of at least 1'),
+        (dict(out_indices=()), 'out_indices must be a list'),
+        (dict(out_indices=3), 'out_indices must be a list'),
+        (dict(out_indices=(0, 1, 1)), 'each at most once'),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

@@ -1,0 +1,130 @@
+"""Errors of the code that builds from a config, as sentences about the config.
+
+A mistake in a config often shows as an assertion or an arithmetic error deep in a package. Where it
+happened while something was built, and no code of the user's own took part, the sentence names what
+was built, the error and its place; a user's own code keeps its traceback.
+"""
+
+import linecache
+import re
+import sysconfig
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INSTALLED = tuple(
+    str(path)
+    for path in (
+        *(sysconfig.get_path(name) for name in ('stdlib', 'purelib', 'platlib')),
+        *(CHECKOUT / name for name in ('sparse_mm', 'projects', 'tools', '.venv')),
+    )
+)
+# What MMEngine's runner calls its methods that build from the config.
+SETS_UP = '__init__', 'build_', 'register_', 'set_', 'setup_'
+MISFITS = re.compile(
+    r'to have \d+ channels, but got \d+ channels|mat1 and mat2 shapes cannot be multiplied'
+    r'|Given normalized_shape='
+)
+
+
+class Call(NamedTuple):
+    """One call of a traceback."""
+
+    file: str
+    name: str
+    line: int
+    values: dict[str, Any]
+
+
+def explain_set_up(error: Exception) -> str | None:
+    """Says what could not be built from a config, which parts do not fit, or what is not scored.
+
+    Args:
+        error: Any error, with its traceback.
+
+    Returns:
+        A sentence; None for an error that came later, in a user's own code, or of memory.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError | ImportError):
+        return None
+    calls = _calls(error.__traceback__)
+    return _unknown_best(error, calls) or _misfit(error, calls) or _not_built(error, calls)
+
+
+def _calls(traceback: TracebackType | None) -> list[Call]:
+    """The calls that led to an error, the outermost first."""
+    calls = []
+    while traceback is not None:
+        frame = traceback.tb_frame
+        code = frame.f_code
+        calls.append(Call(code.co_filename, code.co_name, traceback.tb_lineno, frame.f_locals))
+        traceback = traceback.tb_next
+    return calls
+
+
+def _unknown_best(error: Exception, calls: list[Call]) -> str | None:
+    """A misspelt ``save_best``, which MMEngine looks up after the first evaluation."""
+    for call in calls:
+        metrics = call.values.get('metrics')
+        if call.name == '_save_best_checkpoint' and isinstance(error, KeyError) and metrics:
+            return (
+                f'The checkpoint hook has save_best={error.args[0]!r}; the evaluator gives '
+                f'{", ".join(sorted(metrics))}.'
+            )
+    return None
+
+
+def _misfit(error: Exception, calls: list[Call]) -> str | None:
+    """A part of a model whose channels are not those of the part before it."""
+    if not isinstance(error, RuntimeError) or not MISFITS.search(str(error)):
+        return None
+    parts = [
+        call
+        for call in calls
+        if isinstance(call.values.get('self'), nn.Module)
+        and not type(call.values['self']).__module__.startswith(('torch.', 'mmcv.'))
+    ]
+    if not parts or not _is_installed(parts[-1].file):
+        return None
+    text = str(error).splitlines()[0].rstrip('.')
+    return (
+        f'{type(parts[-1].values["self"]).__name__} does not fit what comes before it in the model '
+        f'({text}); let in_channels and the like in its config be the channels that it is given.'
+    )
+
+
+def _not_built(error: Exception, calls: list[Call]) -> str | None:
+    places = [i for i, call in enumerate(calls) if _sets_up(call)]
+    if not places or not all(_is_installed(call.file) for call in calls[places[-1] :]):
+        return None
+    last = calls[places[-1]]
+    built = last.values.get('obj_cls') if last.name == 'build_from_cfg' else None
+    what = getattr(built, '__name__', None) or 'The run'
+    where = calls[-1]
+    told = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = ' '.join(str(told).split()).rstrip('.')
+    if not text:  # an assertion without words
+        text = linecache.getline(where.file, where.line).strip()
+    if len(text) > 300:  # with a whole config in it
+        text = f'{text[:300]} …'
+    return (
+        f'{what} cannot be built from what the config gives it: {type(error).__name__}: {text} '
+        f'({where.file}, line {where.line}).'
+    )
+
+
+def _sets_up(call: Call) -> bool:
+    """Whether a call builds from the config: by MMEngine's builder, or by its runner."""
+    path = Path(call.file)
+    if call.name == 'build_from_cfg':
+        return path.parts[-3:] == ('mmengine', 'registry', 'build_functions.py')
+    in_runner = path.parts[-3:] == ('mmengine', 'runner', 'runner.py')
+    return in_runner and call.name.startswith(SETS_UP)
+
+
+def _is_installed(file: str) -> bool:
+    return file.startswith((*INSTALLED, '<'))
