@@ -5,6 +5,7 @@
 # make faults kill toy runs at 20 moments (FAULTS=20), in one process and in two, and resume them;
 #             its tables lie in work_dirs/faults
 # make lint   set up, then ruff and mypy
+# make docs   set up, then build the documentation's site into work_dirs/site; links are checked
 # make wheels check that pip finds a wheel of everything for each supported Python; installs nothing
 # make setup  set up alone; MMCV=compiled takes mmcv with its own operators instead of mmcv-lite,
 #             STACK=onedl the hosts' maintained forks, in an environment of their own (all targets)
@@ -19,7 +20,7 @@ DEMO := work_dirs/demo
 # A worker that dies ends the run and names its test: xdist's loadfile may wait for ever otherwise.
 PYTEST := $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --max-worker-restart 0
 
-.PHONY: demo test test-slow test-all faults lint setup wheels
+.PHONY: demo test test-slow test-all faults lint docs setup wheels
 
 setup:
 	@$(PYTHON) tools/setup_env.py $(VENV) --mmcv "$(MMCV)" --stack "$(STACK)"
@@ -44,6 +45,12 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# Of the site's packages some are others' in other versions: they lie apart, for this target alone.
+docs: setup
+	@test -d $(VENV)/docs_packages || $(VENV)/bin/python -m pip install --quiet --target $(VENV)/docs_packages \
+		-r requirements/docs.txt
+	PYTHONPATH=$(VENV)/docs_packages $(VENV)/bin/python -m mkdocs build --quiet --strict
 
 wheels: setup
 	for version in 3.10 3.11 3.12; do \

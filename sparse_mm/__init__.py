@@ -13,9 +13,11 @@ name_cache_by_number()  # before anything imports torchvision
 import sparse_mm.mmcv_finder  # noqa: F401  (before anything imports mmcv)
 from sparse_mm import cpu, datasets, deploy, evaluation, models
 from sparse_mm.engine import hooks
+from sparse_mm.engine.published_configs import know_our_name
 from sparse_mm.safe_classes import MMENGINE_DECLARES, declare_safe_classes
 from sparse_mm.version import __version__
 
+know_our_name()
 if not MMENGINE_DECLARES:
     declare_safe_classes()
 

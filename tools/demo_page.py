@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from demo_front import STYLE as FRONT_STYLE
+from demo_front import draw_front, read_history
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -25,7 +27,8 @@ from sparse_mm.engine.inspection import build_model, find_backbone
 SCENES = 4
 CERTAIN = 0.5  # detections below this score are not drawn
 COLOURS = [(66, 133, 244), (219, 68, 55), (15, 157, 88), (244, 180, 0), (171, 71, 188)]
-STYLE = """
+STYLE = (
+    """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff; }
 h1, h2 { font-weight: 600; } pre { background: #f4f4f4; padding: 1rem; overflow-x: auto; }
@@ -33,6 +36,8 @@ h1, h2 { font-weight: 600; } pre { background: #f4f4f4; padding: 1rem; overflow-
 .row figure { flex: 1 1 14rem; } .pair figure { flex: 1 1 24rem; }
 img { max-width: 100%; height: auto; display: block; } figcaption { color: #555; }
 """
+    + FRONT_STYLE
+)
 
 
 def load_model(cfg: Config, checkpoint: Path) -> nn.Module:
@@ -191,8 +196,12 @@ def write_page(
         )
         for number, (stage, tokens) in enumerate(computed[0], start=1)
     )
-    pareto = path.parent / 'sparsity_search' / 'pareto.png'
-    front = figure(encode_png(pareto.read_bytes()), 'all candidates, the front, and the winner')
+    search = path.parent / 'sparsity_search'
+    front = figure(
+        encode_png((search / 'pareto.png').read_bytes()),
+        'all candidates, the front, and the winner',
+    )
+    front += draw_front(read_history(search / 'history.csv'))
     curves = figure(encode_png(plot_curves(read_curves(path.parent))), 'loss and validation')
     title = 'SparseViT on generated scenes'
     path.write_text(render(title, lines, pairs, windows, front, curves))

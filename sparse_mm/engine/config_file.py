@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER, AMP_SETTINGS, dataset_facts, is_kind, name_of
+from sparse_mm.engine.published_configs import PUBLISHED, forget_our_scope
 from sparse_mm.errors import BadInputError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,8 +33,10 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
     Raises:
         BadInputError: There is no such file, it cannot be read, or an override does not fit.
     """
-    if str(CHECKOUT) not in sys.path:
-        sys.path.append(str(CHECKOUT))  # configs of projects/ import their packages from there
+    # Configs of projects/ import their packages from there: a checkout, or what a wheel brings.
+    for folder in (CHECKOUT, PUBLISHED):
+        if (folder / 'projects').is_dir() and str(folder) not in sys.path:
+            sys.path.append(str(folder))
     path = os.path.expanduser(path)
     if not os.path.isfile(path):
         raise BadInputError(f'There is no config file {path!r}.')
@@ -43,6 +46,7 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
         raise
     except (Exception, SystemExit) as error:  # a config is a program, and may fail in any way
         raise BadInputError(_say(path, error)) from error
+    forget_our_scope(cfg._cfg_dict)
     used_amp = _uses_amp(cfg)
     options = dict(overrides or {})
     if 'data_root' in options:

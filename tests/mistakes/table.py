@@ -200,6 +200,10 @@ NUMBERS: dict[str, list[Line]] = {
         (f'{ROIS} --stages 9', '--stages: 9 is not between 1 and 5'),
         ('search.py toy.py toy.pth --mutation 2', 'mutation must be above 0 and at most 1'),
     ],
+    'the page of all configs': [
+        ('analysis_tools/model_zoo.py --out zoo.html', '--out must name a .md file'),
+        ('analysis_tools/model_zoo.py --out file/zoo.md', 'choose another with --out'),
+    ],
     'not a multiple': [(f'{BENCHMARK} --matrix 100', 'must be a multiple of 16, not 100')],
     'no number at all': [
         ('check_data.py config.py --samples many', "invalid int value: 'many'"),
@@ -314,6 +318,10 @@ CHOICES: dict[str, list[Line]] = {
         ('setup_env.py --mmcv lite {here}/with_mmcv', 'has compiled mmcv'),
     ],
     'two runs of a name': [(f'{BENCHMARK} --run a config.py', "Two runs are called 'a'")],
+    'words that mean nothing': [
+        ('analysis_tools/model_zoo.py configs', 'unrecognized arguments: configs'),
+        ('analysis_tools/model_zoo.py --out', 'expected one argument'),
+    ],
     'a missing option': [
         ('trial', 'the following arguments are required: --work-dir'),
         (COMPARE, 'the following arguments are required: --budget'),

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / 'tools'))
 demo = importlib.import_module('demo')
+demo_front = importlib.import_module('demo_front')
 demo_page = importlib.import_module('demo_page')
 demo_progress = importlib.import_module('demo_progress')
 
@@ -145,6 +147,30 @@ def test_a_browser_shows_the_page(tmp_path):
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert '<title>5 pictures, wider than the window: false</title>' in result.stdout
+
+
+HISTORY = """number,role,on_front,pruning_ratios,metric,score,num_images,gmacs,macs,ms,latency
+1,dense,False,"[[0.0], [0.0]]",coco/bbox_mAP,0.5,20,2.0,1.0,30.0,1.0
+2,candidate,True,"[[0.5], [0.2, 0.4]]",coco/bbox_mAP,0.48,20,1.0,0.5,18.0,0.6
+3,candidate,False,"[[0.8], [0.8]]",coco/bbox_mAP,,20,0.4,0.2,9.0,0.3
+"""
+
+
+def test_every_point_of_the_front_tells_its_setting(tmp_path):
+    (tmp_path / 'history.csv').write_text(HISTORY)
+    rows = demo_front.read_history(tmp_path / 'history.csv')
+    drawn = demo_front.draw_front(rows)
+    titles = re.findall(r'<title>(.*?)</title>', drawn, re.S)
+    assert len(titles) == 2  # what has no score is not drawn
+    for said in ('0.4800 on 20', '0.5 0.2/0.4', '0.50 of the dense MACs', '0.60 of the dense lat'):
+        assert said in titles[1]
+    centres = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    assert 0 < centres[1] < centres[0] < demo_front.WIDTH
+    assert '<script' not in drawn and 'http' not in drawn
+    assert demo_front.draw_front([]) == ''
+    for row in rows:
+        row['latency'] = ''
+    assert 'share of the dense MACs' in demo_front.draw_front(rows)
 
 
 def test_curves_are_read_from_all_runs(tmp_path):

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
+from sparse_mm.checkpoints import mismatches, part_of, read_checkpoint, weights_of
 from sparse_mm.engine.checks import (
     check_checkpoint,
     check_checkpoint_file,
@@ -50,11 +51,13 @@ from sparse_mm.engine.pictures import (
     PICTURES,
     SeenPicture,
     read_picture,
+    shown_picture,
     squeezed,
     through_test_pipeline,
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
+from tools.analysis_tools.half_size import KEPT_RATIO, at_half_size, gmacs
 from tools.analysis_tools.window_usage import BackboneAlone
 
 SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm'
@@ -80,6 +83,12 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='squeeze the picture to this size, and run the backbone alone; by default it goes '
         'through the test pipeline',
+    )
+    parser.add_argument(
+        '--half-size',
+        action='store_true',
+        help='draw what the dense model finds at half of the size beside it; without --ratios a '
+        'quarter of the windows is kept at full size, which costs as much',
     )
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a drawn box (default: 0.3)'
@@ -139,7 +148,9 @@ def read_model(cfg: Config, checkpoint: str) -> nn.Module:
     model = build_model(cfg)
     find_backbone(model)
     report(check_checkpoint(checkpoint, model, whole=False))
-    model.load_state_dict(weights_of(read_checkpoint(checkpoint), checkpoint), strict=False)
+    weights = weights_of(read_checkpoint(checkpoint), checkpoint)
+    other = mismatches(weights, model.state_dict())  # of a head, whose classes may be others
+    model.load_state_dict({k: v for k, v in weights.items() if k not in other}, strict=False)
     return model
 
 
@@ -218,28 +229,57 @@ def look(
     return shown.on_original(counts), recorder.layers, beside, title
 
 
+def dense_at_half_size(
+    model: Any, cfg: Config, shown: SeenPicture, names: dict[str, Any], score_thr: float
+) -> tuple[tuple[np.ndarray, str], str]:
+    """What the dense model finds at half of the size, as :func:`look` gives it.
+
+    Returns:
+        The picture with its title, and what pruning costs at full size, for that one's title.
+    """
+    backbone = find_backbone(model)
+    small = at_half_size(shown, model.data_preprocessor)
+    ratios = backbone.pruning_ratios
+    pruned = f', {gmacs(backbone, shown.inputs):.2f} GMACs'
+    backbone.set_pruning_ratios(0)
+    try:
+        _, _, beside, _ = look(model, cfg, small, names, score_thr)
+        title = f'dense at half of the size, {gmacs(backbone, small.inputs):.2f} GMACs'
+    finally:
+        backbone.set_pruning_ratios(ratios)
+    if beside is shown.original:  # the backbone alone ran: what it saw is all there is to show
+        beside = shown_picture(small.inputs[0], cfg)
+    return (beside, title), pruned
+
+
 def draw(
-    image: np.ndarray, counts: np.ndarray, layers: int, beside: np.ndarray, title: str, share: float
+    image: np.ndarray,
+    counts: np.ndarray,
+    layers: int,
+    beside: Sequence[tuple[np.ndarray, str]],
+    share: float,
 ) -> Figure:
-    """Draws both pictures side by side.
+    """Draws the pictures side by side.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
         counts: How many layers computed each pixel, ``(H, W)``; -1 for what the model does not see.
         layers: How many there are.
-        beside: The picture to draw beside it, of any size.
-        title: What it shows.
+        beside: Pictures to draw beside it, of any size, each with its title.
         share: Of all layers, over what the model sees.
     """
     height, width = counts.shape
-    figure = Figure(figsize=(13, 6 * height / width + 0.6), dpi=120, layout='constrained')
+    panels = 1 + len(beside)
+    size = 6.5 * panels, 6 * height / width + 0.6
+    figure = Figure(figsize=size, dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *others = figure.subplots(1, panels)
     left.imshow(paint_layers(image, counts, layers))
     left.set_title(f'layers that computed each window ({share:.0%} of all)', fontsize=10)
-    right.imshow(beside)
-    right.set_title(title, fontsize=10)
-    for axes in (left, right):
+    for axes, (picture, title) in zip(others, beside, strict=True):
+        axes.imshow(picture)
+        axes.set_title(title, fontsize=10)
+    for axes in (left, *others):
         axes.set(xticks=[], yticks=[])
     colours = ScalarMappable(Normalize(0, layers), 'viridis')
     figure.colorbar(colours, ax=left, label=f'of {layers} layers', fraction=0.03, pad=0.01)
@@ -267,6 +307,8 @@ def main() -> None:
     model = read_model(cfg, args.checkpoint)
     if args.ratios is not None:
         find_backbone(model).set_pruning_ratios(read_ratios(args.ratios))
+    elif args.half_size:
+        find_backbone(model).set_pruning_ratios(KEPT_RATIO)
     names = class_names(cfg, args.checkpoint)
     broken = []
     for path, target in progress_bar('Drawing', targets.items(), quiet=alone):
@@ -282,7 +324,11 @@ def main() -> None:
         )
         counts, layers, beside, title = look(model, cfg, shown, names, args.score_thr)
         share = float(counts[counts >= 0].mean()) / layers
-        draw(shown.original, counts, layers, beside, title, share).savefig(target)
+        panels = [(beside, title)]
+        if args.half_size:
+            small, cost = dense_at_half_size(model, cfg, shown, names, args.score_thr)
+            panels = [(beside, title + cost), small]
+        draw(shown.original, counts, layers, panels, share).savefig(target)
         print(f'written: {target} (on average {share:.0%} of the {layers} layers computed a pixel)')
     if broken:
         raise BadInputError(

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 
 from sparse_mm.search.cost import LatencyTable
 from tests.conftest import ROOT
@@ -90,11 +91,12 @@ def compare(tool, tmp_path, monkeypatch):
         monkeypatch.setattr(
             tool, 'measure_whole', lambda backbone, shape, settings, seconds: [2.0] * len(settings)
         )
+        torch.save(dict(state_dict=dict(weight=torch.zeros(1))), tmp_path / 'adapted.pth')
         arguments = [
             *('compare_searches.py', CONFIGS / 'sparsevit_maskrcnn_shapes_deep.py'),
-            *(CONFIGS / 'sparsevit_maskrcnn_shapes_deep_finetune.py', 'adapted.pth'),
+            *(CONFIGS / 'sparsevit_maskrcnn_shapes_deep_finetune.py', tmp_path / 'adapted.pth'),
             *('--budget', 'latency=0.33..0.36', '--seeds', 0, 1, '--tune-seeds', 0, 1, 2),
-            *('--work-dir', tmp_path / 'comparison', '--jobs', 2),
+            *('--work-dir', tmp_path / 'comparison', '--jobs', 2, '--evaluations', 40),
             *options,
         ]
         monkeypatch.setattr('sys.argv', [str(argument) for argument in arguments])
