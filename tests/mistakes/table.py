@@ -318,6 +318,14 @@ CHOICES: dict[str, list[Line]] = {
         ('setup_env.py --mmcv lite {here}/with_mmcv', 'has compiled mmcv'),
     ],
     'two runs of a name': [(f'{BENCHMARK} --run a config.py', "Two runs are called 'a'")],
+    'the small task: values': [
+        ('benchmarks/small_objects.py --work-dir a --until now', "invalid choice: 'now'"),
+        ('benchmarks/small_objects.py --work-dir a --epochs few', "invalid int value: 'few'"),
+        ('benchmarks/small_objects.py --work-dir a --strategies grid', "invalid choice: 'grid'"),
+    ],
+    'the small task: no folder': [
+        ('benchmarks/small_objects.py', 'arguments are required: --work-dir'),
+    ],
     'words that mean nothing': [
         ('analysis_tools/model_zoo.py configs', 'unrecognized arguments: configs'),
         ('analysis_tools/model_zoo.py --out', 'expected one argument'),
