@@ -111,6 +111,7 @@ RUN_BY = {
     'tools/benchmarks/replay_searches.py': (
         'tools/benchmarks/test_replay_searches.py::test_prints_a_table',
     ),
+    'tools/benchmarks/simulate_racing.py': (f'{HERE}::test_racing_is_simulated',),
     'tools/benchmarks/scaling.py': (
         'tools/benchmarks/test_scaling.py::test_searches_are_timed_on_one_and_two_processes',
     ),

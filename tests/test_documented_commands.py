@@ -94,6 +94,14 @@ def test_the_page_of_all_configs(call_tool, tmp_path, monkeypatch):
     assert 'box mAP 0.537' in text
 
 
+def test_racing_is_simulated(call_tool):
+    said = call_tool(
+        *('benchmarks/simulate_racing.py', '--worlds', 2, '--common', 0.8),
+        *('--strategies', 'random'),
+    )
+    assert said.count('| 0.8 | random |') == 1
+
+
 def test_operators_are_compared(refusal):
     """Where it is not, the tool says so; ``.ci/run`` runs the tests beside compiled operators."""
     extension = importlib.import_module('mmcv._ext')

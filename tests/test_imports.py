@@ -57,6 +57,7 @@ ON_HOSTS = (
     'sparse_mm/evaluation/iou_metric.py',
     'sparse_mm/evaluation/lvis_metric.py',
     'sparse_mm/evaluation/nuscenes_metric.py',
+    'sparse_mm/evaluation/openimages_metric.py',
     'sparse_mm/evaluation/semseg_metric.py',
     'sparse_mm/evaluation/voc_metric.py',
 )

@@ -117,15 +117,20 @@ def search(
     return float(truths[int(np.argmax(again))]), 1 - len(whole) / len(evolution.scores)
 
 
-def main() -> None:
-    """Prints the table."""
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--worlds', type=int, default=8, help='landscapes (default: 8)')
     parser.add_argument('--first', type=int, default=12, help='images of the first look')
     parser.add_argument('--errors', type=float, default=3.0, help='standard errors to be dropped')
     parser.add_argument('--common', type=float, nargs='+', default=[0.8], help='share of the noise')
     parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Prints the table."""
+    args = parse_args()
     if args.worlds < 2 or not 1 < args.first < IMAGES:
         raise BadInputError(
             f'--worlds must be at least 2 and --first between 2 and {IMAGES - 1}; they are '
