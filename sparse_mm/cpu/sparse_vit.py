@@ -166,7 +166,8 @@ def _run_blocks(
 
 def _run_block(block: SparseBlock, rows: Tensor, kept: KeptWindows) -> None:
     """Computes a block's windows, some at a time, and writes them into ``rows``."""
-    bias = block.attn['w_msa'].position_bias()  # (heads, N, N)
+    w_msa: Any = block.attn['w_msa']
+    bias = w_msa.position_bias()  # (heads, N, N)
     hidden_bytes = rows.element_size() * kept.shape[2] * block.ffn.hidden_dims
     for part in split_windows(kept, max(1, BLOCK_BYTES // hidden_bytes)):
         _update(block, rows, part, bias)

@@ -61,6 +61,7 @@ class StoppingRule:
         tolerable: A larger spread makes measuring go on after it.
         patience: At the latest, after so many times ``seconds``,
         at_least: but not before so many seconds.
+        hopeless: A spread that ends measuring once the time is over.
     """
 
     seconds: float
@@ -69,6 +70,7 @@ class StoppingRule:
     tolerable: float = 0.04
     patience: float = 4.0
     at_least: float = 10.0
+    hopeless: float = inf
 
     def done(self, rounds: int, elapsed: float, spread: float) -> bool:
         """Whether to stop after so many rounds and seconds, with such a spread."""
@@ -76,5 +78,7 @@ class StoppingRule:
         if rounds < least or rounds >= most:
             return rounds >= most
         if elapsed >= max(self.patience * self.seconds, self.at_least):
+            return True
+        if elapsed >= max(self.seconds, self.at_least) and self.hopeless < spread < inf:
             return True
         return spread <= (self.stable if elapsed < self.seconds else self.tolerable)

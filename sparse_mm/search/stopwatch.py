@@ -1,6 +1,8 @@
 """Times on a device, taken without waiting for it."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,15 +13,18 @@ class Stopwatch:
 
     Args:
         device: On CUDA the times are events in its queue; elsewhere the host's clock.
+        clock: On a CPU: ``'wall'``, or ``'cpu'`` for the time that the calling thread computes,
+            which stands still while other programs have its core.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, clock: str = 'wall') -> None:
         self.cuda = device.type == 'cuda'
+        self._clock = time.thread_time if clock == 'cpu' else time.perf_counter
 
     def mark(self) -> Any:
         """Takes the time."""
         if not self.cuda:
-            return time.perf_counter()
+            return self._clock()
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
@@ -32,3 +37,14 @@ class Stopwatch:
         """Lets the device finish its queue."""
         if self.cuda:
             torch.cuda.synchronize()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it PyTorch computes on the calling thread alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -29,7 +29,7 @@ from sparse_mm.search.estimate import (
     spread,
 )
 from sparse_mm.search.space import Candidate, RatioSpace
-from sparse_mm.search.stopwatch import Stopwatch
+from sparse_mm.search.stopwatch import Stopwatch, one_thread
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 Progress = Callable[[int, int], None]
@@ -191,12 +191,15 @@ def measure_table(
     repeats: tuple[int, int] = (5, 300),
     progress: Progress | None = None,
     checks: Sequence[Candidate] = (),
+    clock: str = 'wall',
+    hopeless: float = inf,
 ) -> LatencyTable:
     """Measures the parts of a backbone for every ratio of a space.
 
     Measuring goes on until the estimate is stable (:mod:`sparse_mm.search.estimate`), within
-    bounds; the table's conditions say how far two halves of the rounds disagree (``spread``), and
-    how long a dense pass takes by the clock and in CPU time of this process (``dense_ms``).
+    bounds; the table's conditions say how far two halves of the rounds disagree (``spread``), by
+    which ``clock``, and how long a dense pass takes by it and in CPU time of this process
+    (``dense_ms``).
 
     Args:
         backbone: A :class:`~sparse_mm.models.SparseViT` on the device to measure.
@@ -208,16 +211,21 @@ def measure_table(
         repeats: The least and the most passes for each ratio.
         progress: Called with rounds done and rounds in all.
         checks: Settings that are measured whole in the same rounds, to compare the sums with.
+        clock: ``'wall'``, or ``'cpu'`` for one thread's CPU time, on a machine that does much else:
+            threads that wait for each other tell nothing there.
+        hopeless: A spread at which measuring ends after ``seconds``, without patience.
 
     Returns:
         The table; its conditions say how it was measured.
     """
     ratios = sorted({0.0, *(choice for choices in space.choices for choice in choices)})
     settings = [*ratios, *checks]
-    rule = StoppingRule(seconds, repeats)
+    rule = StoppingRule(seconds, repeats, hopeless=hopeless)
     # The checks are whole passes, as they are used, whose parts nobody marks.
     runs = [run] * len(ratios) + [_unmarked] * len(checks)
-    rounds, cpu = _time_rounds(backbone, shape, settings, runs, dtype, rule, progress)
+    with one_thread() if clock == 'cpu' else nullcontext():
+        rounds, cpu = _time_rounds(backbone, shape, settings, runs, dtype, rule, progress, clock)
+        device = describe_device(next(backbone.parameters()).device)
 
     samples: dict[Any, list[float]] = defaultdict(list)
     for ratio, timed in zip(ratios, part_times(rounds), strict=False):
@@ -241,7 +249,6 @@ def measure_table(
         )
         for i, stage in enumerate(shape.stages)
     ]
-    device = next(backbone.parameters()).device
     return LatencyTable(
         image_size=shape.image_size,
         batch=shape.batch,
@@ -250,11 +257,12 @@ def measure_table(
         windows=[stage.num_windows for stage in shape.stages],
         channels=[stage.channels for stage in shape.stages],
         conditions=dict(
-            describe_device(device),
+            device,
             dtype=dtype,
+            clock=clock,
             rounds=len(rounds),
             spread=round(spread(rounds), 4) if len(rounds) >= 4 else None,
-            dense_ms=dict(wall=whole[0], cpu=fastest_eighth(cpu)),
+            dense_ms={'cpu': fastest_eighth(cpu), clock: whole[0]},
         ),
         checks=list(zip(checks, whole[len(ratios) :], strict=True)),
     )
@@ -274,6 +282,7 @@ def _time_rounds(
     dtype: str,
     rule: StoppingRule,
     progress: Progress | None = None,
+    clock: str = 'wall',
 ) -> tuple[list[list[dict[tuple, float]]], list[float]]:
     """Runs the backbone with each setting in turn, each in its way, in another order every round.
 
@@ -282,7 +291,7 @@ def _time_rounds(
         for each round the milliseconds of CPU time that the first setting took.
     """
     device = next(backbone.parameters()).device
-    watch = Stopwatch(device)
+    watch = Stopwatch(device, clock)
     context = autocast(device, dtype)
     images = random_images(shape, device)
     order = list(range(len(settings)))

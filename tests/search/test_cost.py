@@ -1,6 +1,7 @@
 """Costs: exact MACs, and a table's sums for whole measurements."""
 
 import json
+import time
 from dataclasses import replace
 from random import Random
 
@@ -128,6 +129,30 @@ def test_every_pass_begins_on_an_idle_device(small, monkeypatch):
     before = [events[i - 1] for i, event in enumerate(events) if event == 'run']
     assert len(before) > 10
     assert set(before) == {'wait'}
+
+
+def test_cpu_time_is_that_of_one_thread(small):
+    backbone, shape, space = small
+    threads, seen = torch.get_num_threads(), set()
+
+    def run(backbone, images, mark):
+        seen.add(torch.get_num_threads())
+        time.sleep(0.02)  # as if another program had the core
+        marked_pass(backbone, images, mark)
+
+    torch.set_num_threads(2)
+    try:
+        found = measure_table(
+            backbone, shape, space, run, seconds=0.01, repeats=(4, 4), clock='cpu'
+        )
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == {1}
+    assert found.conditions['threads'] == 1
+    assert found.conditions['clock'] == 'cpu'
+    assert set(found.conditions['dense_ms']) == {'cpu'}
+    assert found.stem_ms < 20
 
 
 def test_measuring_leaves_the_backbone_as_it_was(small):

@@ -112,5 +112,12 @@ class TestStopping:
         assert not self.rule.done(20, 39.0, 0.2)
         assert self.rule.done(20, 40.0, 0.2)
 
+    def test_one_that_is_hopeless_ends_when_the_time_is_over(self):
+        rule = StoppingRule(seconds=10, repeats=(5, 100), hopeless=0.1)
+        assert rule.done(20, 10.0, 0.2)
+        assert not rule.done(20, 9.0, 0.2)
+        assert not rule.done(20, 10.0, 0.08)
+        assert not StoppingRule(seconds=0.1, repeats=(5, 100), hopeless=0.1).done(20, 5.0, 0.2)
+
     def test_a_short_time_is_not_a_reason_to_give_up(self):
         assert not StoppingRule(seconds=0.1, repeats=(5, 100)).done(20, 5.0, 0.2)

@@ -21,11 +21,10 @@ from sparse_mm.engine.inspection import (
     find_backbone,
     usual_image_size,
 )
-from sparse_mm.engine.search.tables import measure
+from sparse_mm.engine.search.tables import is_steady, measure
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import counting_bar
 from sparse_mm.search.cost import CostModel, LatencyTable
-from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import CHOICES, Candidate, RatioSpace
 from sparse_mm.search.timing import DTYPES
 
@@ -97,8 +96,8 @@ def main() -> None:
             progress,
             checks,
         )
-    spread = measured.conditions['spread']
-    if spread is not None and spread > NOISY:
+    if not is_steady(measured):
+        spread = measured.conditions['spread']
         raise BadInputError(
             f'Repeated, the latencies differ by {spread:.0%} on this busy machine; stop other '
             'programs, or measure longer with --seconds.'

@@ -23,11 +23,10 @@ from sparse_mm.engine.inspection import (
     find_backbone,
     usual_image_size,
 )
-from sparse_mm.models.executors import marked_pass
+from sparse_mm.engine.search.tables import is_steady
+from sparse_mm.engine.search.tables import measure as measure_as_search
 from sparse_mm.search.cost import BackboneShape, CostModel, LatencyTable
-from sparse_mm.search.estimate import NOISY
 from sparse_mm.search.space import Candidate, RatioSpace
-from sparse_mm.search.timing import measure_table
 
 DRAWN = 200  # settings to compare, besides the uniform ones
 NEIGHBOUR = """
@@ -103,14 +102,15 @@ def main() -> None:
     shape = backbone_shape(backbone, usual_image_size(cfg, 'val'), args.batch)
 
     def measure(kind: str) -> dict[Candidate, float]:
-        measured = measure_table(backbone, shape, space, marked_pass, seconds=args.seconds)
-        spread, dense = measured.conditions['spread'], measured.conditions['dense_ms']
-        refused = spread is None or spread > NOISY
+        measured = measure_as_search(
+            backbone, shape, space, 'torch', 'float32', 'float32', args.seconds, lambda *_: None
+        )
+        said = measured.conditions
         print(
-            f'{kind:6} rounds {measured.conditions["rounds"]:4}, spread '
-            f'{"unknown" if spread is None else f"{spread:.1%}"}'
-            f'{" (a search would refuse it)" if refused else ""}, dense {dense["wall"]:.1f} ms by '
-            f'the clock and {dense["cpu"]:.1f} ms of CPU time',
+            f'{kind:6} rounds {said["rounds"]:4}, {said["clock"]} clock, threads: '
+            f'{said["threads"]}, spread {said["spread"]:.1%}'
+            f'{"" if is_steady(measured) else " (a search would refuse it)"}, dense '
+            f'{said["dense_ms"][said["clock"]]:.1f} ms',
             flush=True,
         )
         return ratios_to_dense(measured, shape, space)

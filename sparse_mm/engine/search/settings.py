@@ -247,6 +247,11 @@ class SearchSettings:
         units = {budget.unit for budget in self.budgets}
         return self.latency_table is not None or bool(units & {'latency', 'ms'})
 
+    @property
+    def in_milliseconds(self) -> bool:
+        """Whether a budget is of milliseconds, not relative to the dense backbone."""
+        return any(budget.unit == 'ms' for budget in self.budgets)
+
     def identity(self) -> dict[str, Any]:
         """What of the settings must be the same for a search to go on from a saved state."""
         named = {item.name: getattr(self, item.name) for item in fields(self)}

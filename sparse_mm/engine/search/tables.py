@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def table_for(
             try:
                 table = LatencyTable.read(path)
                 parts = differing(table.conditions.get('identity') or {}, identity)
+                if settings.in_milliseconds and table.conditions.get('clock') == 'cpu':
+                    parts = ['clock']
                 if not parts:
                     return table, [f'Latencies are taken from {path}: they were measured so.']
                 why, mark = f'was measured with another {", ".join(parts)}', 'earlier'
@@ -69,6 +72,11 @@ def table_for(
             kept = set_aside(path, mark)
             said.append(f'{path} {why}: it is now {kept.name}, and latencies are measured anew.')
         table = _measure(backbone, shape, space, settings)
+        if table.conditions.get('clock') == 'cpu':
+            said.append(
+                'Other programs keep this machine busy: latencies are CPU time of one thread, '
+                'relative to the dense pass.'
+            )
         table.conditions['identity'] = identity
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, table.to_json())
@@ -90,8 +98,13 @@ def measure(
     seconds: float,
     progress: Progress,
     checks: Sequence[Candidate] = (),
+    relative: bool = True,
 ) -> LatencyTable:
     """Measures a table on an engine: part by part in PyTorch, by whole passes elsewhere.
+
+    A table that other programs disturb too much is measured once more; in PyTorch on a CPU in CPU
+    time of one thread, which they do not lengthen. Whether it can be trusted then, its ``spread``
+    tells (:data:`sparse_mm.search.estimate.NOISY`).
 
     Args:
         backbone: The backbone, on the device to measure.
@@ -103,15 +116,43 @@ def measure(
         seconds: About how long to measure.
         progress: Called with what is done and how much there is.
         checks: Settings to measure whole, in PyTorch; elsewhere those of the fit are.
+        relative: Whether ratios to the dense pass are wanted, for which one thread's CPU time will
+            do, not milliseconds.
     """
     if (engine, precision) == ('torch', 'float32'):
-        return measure_table(
-            backbone, shape, space, marked_pass, dtype, seconds, progress=progress, checks=checks
-        )
+
+        def by(clock: str, hopeless: float) -> LatencyTable:
+            return measure_table(
+                backbone,
+                shape,
+                space,
+                marked_pass,
+                dtype,
+                seconds,
+                progress=progress,
+                checks=checks,
+                clock=clock,
+                hopeless=hopeless,
+            )
+
+        if device_of(backbone).type == 'cpu' and relative:
+            table = by('wall', NOISY)
+            return table if is_steady(table) else by('cpu', inf)
+        table = by('wall', inf)
+        return table if is_steady(table) else by('wall', inf)
     deployed = DeployedBackbone(backbone, engine, precision)
-    table = measure_whole_table(deployed, shape, space, seconds, progress=progress)
+    for _ in range(2):
+        table = measure_whole_table(deployed, shape, space, seconds, progress=progress)
+        if is_steady(table):
+            break
     table.conditions.update(engine=engine, dtype=precision, **deployed.engine.versions())
     return table
+
+
+def is_steady(table: LatencyTable) -> bool:
+    """Whether two halves of a table's rounds agree well enough to trust it."""
+    spread = table.conditions['spread']
+    return spread is not None and spread <= NOISY
 
 
 def digest_of_table(table: LatencyTable) -> str:
@@ -150,22 +191,23 @@ def _measure(
             bar.total = total
             bar.update(done - bar.n)
 
-        for _ in range(2):
-            table = measure(
-                backbone,
-                shape,
-                space,
-                settings.engine,
-                settings.precision,
-                settings.dtype,
-                settings.latency_seconds,
-                progress,
-            )
-            spread = table.conditions['spread']
-            if spread is not None and spread <= NOISY:
-                return table
+        table = measure(
+            backbone,
+            shape,
+            space,
+            settings.engine,
+            settings.precision,
+            settings.dtype,
+            settings.latency_seconds,
+            progress,
+            relative=not settings.in_milliseconds,
+        )
+    if is_steady(table):
+        return table
+    spread = table.conditions['spread']
+    difference = 'too much' if spread is None else f'by {spread:.0%}'
     raise BadInputError(
         'The latencies cannot be measured while this machine does so much else: repeated, they '
-        f'differ by {spread:.0%}; stop other programs, measure longer (latency_seconds), give a '
+        f'differ {difference}; stop other programs, measure longer (latency_seconds), give a '
         'latency_table, or set a budget in macs.'
     )

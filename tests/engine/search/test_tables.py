@@ -8,6 +8,7 @@ import pytest
 from sparse_mm.engine.inspection import backbone_shape
 from sparse_mm.engine.search import tables
 from sparse_mm.engine.search.settings import SearchSettings
+from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.search.space import RatioSpace
 from tests.faults.moments import measure_macs
@@ -18,9 +19,17 @@ def table(tmp_path, monkeypatch):
     """Asks for the table of a small backbone; gives what was said, and whether it was measured."""
     measured = []
     counter = SimpleNamespace(pass_by=measured.append)
-    monkeypatch.setattr(tables, 'measure_table', measure_macs(counter))
+    count_windows = measure_macs(counter)
 
-    def ask(batch=1, **settings):
+    def ask(batch=1, spreads=None, budget='latency=0.7', **settings):
+        def measure(*args, clock='wall', **kwargs):
+            found = count_windows(*args, **kwargs)
+            found.conditions['clock'] = clock
+            if spreads:
+                found.conditions['spread'] = spreads[clock]
+            return found
+
+        monkeypatch.setattr(tables, 'measure_table', measure)
         backbone = SparseViT(
             embed_dims=8,
             depths=(2, 2),
@@ -36,7 +45,7 @@ def table(tmp_path, monkeypatch):
             backbone.eval(),
             backbone_shape(backbone, (48, 48), batch),
             space,
-            SearchSettings.build(budget='latency=0.7', metric='toy', **settings),
+            SearchSettings.build(budget=budget, metric='toy', **settings),
             said.append,
         )
         found = len(measured)
@@ -74,3 +83,30 @@ def test_what_is_no_table_is_kept_aside(table, tmp_path):
     assert 'latency_table.json.unreadable' in said
     assert json.loads((tmp_path / 'latency_table.json.unreadable').read_text())
     assert table() == (f'Latencies are taken from {path}: they were measured so.', 0)
+
+
+BUSY = dict(wall=0.4, cpu=0.02)
+
+
+def test_a_busy_machine_is_measured_by_cpu_time(table, tmp_path):
+    said, measured = table(spreads=BUSY)
+    assert 'Other programs keep this machine busy' in said
+    assert measured == 2
+    written = json.loads((tmp_path / 'latency_table.json').read_text())
+    assert written['conditions']['clock'] == 'cpu'
+    assert table()[1] == 0
+
+
+def test_cpu_time_of_one_thread_does_not_stand_for_milliseconds(table):
+    with pytest.raises(BadInputError, match='repeated, they differ by 40%'):
+        table(spreads=BUSY, budget='ms=100')
+    table(spreads=BUSY)
+    said, measured = table(budget='ms=100')
+    assert 'was measured with another clock' in said
+    assert measured == 1
+
+
+def test_what_disagrees_in_cpu_time_too_is_refused(table, tmp_path):
+    with pytest.raises(BadInputError, match='repeated, they differ by 30%'):
+        table(spreads=dict(wall=0.4, cpu=0.3))
+    assert not (tmp_path / 'latency_table.json').exists()
