@@ -10,6 +10,7 @@ the estimate can be trusted. Nothing here measures; recorded times go in, number
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
+from statistics import mean
 
 # Two halves of the rounds that disagree by more say that a table cannot be trusted.
 NOISY = 0.1
@@ -48,6 +49,24 @@ def spread(rounds: Rounds) -> float:
         return inf
     halves = pass_times(rounds[::2]), pass_times(rounds[1::2])
     return max(max(a, b) / min(a, b) - 1 for a, b in zip(*halves, strict=True))
+
+
+def shared_by_threads(times: Mapping[int, float], threads: int) -> dict[int, float]:
+    """What several threads need for what one of them was timed with.
+
+    Windows are shared out, the rest is not: calling operators, which each block does whatever it
+    keeps, and which a line through the times meets at no window.
+
+    Args:
+        times: Milliseconds of one thread by the number of windows that are kept.
+        threads: How many there will be.
+    """
+    center, middle = mean(times), mean(times.values())
+    variance = sum((kept - center) ** 2 for kept in times)
+    covariance = sum((kept - center) * (ms - middle) for kept, ms in times.items())
+    slope = max(0.0, covariance / variance) if variance else 0.0
+    alone = min(max(0.0, middle - slope * center), min(times.values()))
+    return {kept: alone + (ms - alone) / threads for kept, ms in times.items()}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from sparse_mm.search.estimate import (
     fastest_eighth,
     part_times,
     pass_times,
+    shared_by_threads,
     spread,
 )
 from sparse_mm.search.space import Candidate, RatioSpace
@@ -211,8 +212,8 @@ def measure_table(
         repeats: The least and the most passes for each ratio.
         progress: Called with rounds done and rounds in all.
         checks: Settings that are measured whole in the same rounds, to compare the sums with.
-        clock: ``'wall'``, or ``'cpu'`` for one thread's CPU time, on a machine that does much else:
-            threads that wait for each other tell nothing there.
+        clock: ``'wall'``, or ``'cpu'`` on a CPU that does much else, where threads that wait for
+            each other tell nothing: one thread's CPU time, shared out to as many as there are.
         hopeless: A spread at which measuring ends after ``seconds``, without patience.
 
     Returns:
@@ -225,7 +226,7 @@ def measure_table(
     runs = [run] * len(ratios) + [_unmarked] * len(checks)
     with one_thread() if clock == 'cpu' else nullcontext():
         rounds, cpu = _time_rounds(backbone, shape, settings, runs, dtype, rule, progress, clock)
-        device = describe_device(next(backbone.parameters()).device)
+    threads = torch.get_num_threads() if clock == 'cpu' else 1  # to share what was timed
 
     samples: dict[Any, list[float]] = defaultdict(list)
     for ratio, timed in zip(ratios, part_times(rounds), strict=False):
@@ -240,10 +241,12 @@ def measure_table(
 
     described = [
         dict(
-            dense_ms=means['rest', i, False],
-            sparse_ms=means.get(('rest', i, True), means['rest', i, False]),
+            dense_ms=means['rest', i, False] / threads,
+            sparse_ms=means.get(('rest', i, True), means['rest', i, False]) / threads,
             pairs=[
-                {kept: means['pair', i, j, kept] for kept in map(stage.kept, ratios)}
+                shared_by_threads(
+                    {kept: means['pair', i, j, kept] for kept in map(stage.kept, ratios)}, threads
+                )
                 for j in range(len(stage.pair_sizes()))
             ],
         )
@@ -252,12 +255,12 @@ def measure_table(
     return LatencyTable(
         image_size=shape.image_size,
         batch=shape.batch,
-        stem_ms=means['stem'],
+        stem_ms=means['stem'] / threads,
         stages=described,
         windows=[stage.num_windows for stage in shape.stages],
         channels=[stage.channels for stage in shape.stages],
         conditions=dict(
-            device,
+            describe_device(next(backbone.parameters()).device),
             dtype=dtype,
             clock=clock,
             rounds=len(rounds),

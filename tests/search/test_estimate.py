@@ -9,6 +9,7 @@ from sparse_mm.search.estimate import (
     fastest_eighth,
     part_times,
     pass_times,
+    shared_by_threads,
     spread,
 )
 
@@ -121,3 +122,12 @@ class TestStopping:
 
     def test_a_short_time_is_not_a_reason_to_give_up(self):
         assert not StoppingRule(seconds=0.1, repeats=(5, 100)).done(20, 5.0, 0.2)
+
+
+def test_threads_share_windows_not_what_each_block_does_once():
+    one = {kept: 0.5 + 0.1 * kept for kept in (100, 60, 20)}
+    assert shared_by_threads(one, 4) == pytest.approx({100: 3.0, 60: 2.0, 20: 1.0})
+    assert shared_by_threads(one, 1) == pytest.approx(one)
+    assert shared_by_threads({7: 2.0}, 2) == {7: 2.0}  # nothing is known of one setting alone
+    slower = shared_by_threads({10: 1.0, 5: 1.2}, 2)  # noise: fewer windows never take longer
+    assert all(0 < ms <= 1.2 for ms in slower.values())

@@ -95,6 +95,7 @@ def main() -> None:
             args.seconds,
             progress,
             checks,
+            relative=False,
         )
     if not is_steady(measured):
         spread = measured.conditions['spread']

@@ -75,7 +75,7 @@ def table_for(
         if table.conditions.get('clock') == 'cpu':
             said.append(
                 'Other programs keep this machine busy: latencies are CPU time of one thread, '
-                'relative to the dense pass.'
+                'shared out to all, relative to the dense pass.'
             )
         table.conditions['identity'] = identity
         path.parent.mkdir(parents=True, exist_ok=True)
