@@ -115,6 +115,10 @@ RUN_BY = {
     'tools/benchmarks/scaling.py': (
         'tools/benchmarks/test_scaling.py::test_searches_are_timed_on_one_and_two_processes',
     ),
+    'tools/benchmarks/latency_under_load.py': (
+        'tools/benchmarks/test_latency_under_load.py'
+        '::test_the_command_compares_quiet_and_busy_tables',
+    ),
     'tools/benchmarks/mmcv_ops.py': (f'{HERE}::test_operators_are_compared',),
     'tools/deployment/export.py': (
         'tools/test_export.py::test_onnx_of_a_dense_backbone',

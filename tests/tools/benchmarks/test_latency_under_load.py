@@ -1,6 +1,7 @@
 """Quiet and busy latency tables, side by side: how they are compared, and the neighbours."""
 
 import importlib
+import json
 import sys
 
 import pytest
@@ -55,3 +56,38 @@ def test_neighbours_are_there_and_go():
     with tool.busy_neighbours(2) as neighbours:
         assert [neighbour.poll() for neighbour in neighbours] == [None, None]
     assert all(neighbour.poll() is not None for neighbour in neighbours)
+
+
+def test_the_command_compares_quiet_and_busy_tables(call_tool, monkeypatch, tmp_path):
+    """A measurement that every second table is 10 % off stands in; the neighbours are real."""
+    seconds = []
+
+    def measure(backbone, shape, space, engine, precision, dtype, given, progress):
+        seconds.append(given)
+        bend = 1.0 + 0.1 * (len(seconds) % 2 == 0)
+        stages = [
+            dict(
+                dense_ms=0.0,
+                sparse_ms=0.0,
+                pairs=[
+                    {stage.kept(r): 1.0 if not r else bend * (1 - r) for r in (0.0, *choices)}
+                    for _ in stage.pair_sizes()
+                ],
+            )
+            for stage, choices in zip(shape.stages, space.choices, strict=True)
+        ]
+        windows = [stage.num_windows for stage in shape.stages]
+        channels = [stage.channels for stage in shape.stages]
+        said = dict(rounds=9, spread=0.2, clock='cpu', threads=2, dense_ms=dict(cpu=6.0))
+        return LatencyTable(shape.image_size, shape.batch, 0.0, stages, windows, channels, said)
+
+    monkeypatch.setattr('sparse_mm.engine.search.tables.measure', measure)
+    said = call_tool(
+        'benchmarks/latency_under_load.py',
+        ROOT / 'configs/sparsevit_maskrcnn_shapes.py',
+        *('--seconds', 3, '--turns', 2, '--neighbours', 1, '--json', tmp_path / 'found.json'),
+    )
+    assert seconds == [3.0] * 4
+    assert said.count('cpu clock, threads: 2, spread 20.0% (a search would refuse it)') == 4
+    assert 'quiet  0.0%, 0.0%\nbusy   10.0%, 10.0%' in said
+    assert json.loads((tmp_path / 'found.json').read_text())['neighbours'] == 1
