@@ -61,6 +61,7 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
             cfg.optim_wrapper.pop(name, None)
     for split in SPLITS:
         _settle_workers(cfg.get(f'{split}_dataloader'))
+        _settle_collation(cfg.get(f'{split}_dataloader'))
     return cfg
 
 
@@ -279,3 +280,12 @@ def _settle_workers(loader: Any) -> None:
         if loader.get('persistent_workers'):
             loader['persistent_workers'] = False
         loader.pop('prefetch_factor', None)
+
+
+def _settle_collation(loader: Any) -> None:
+    """Leaves the host's name to no collation function: MMEngine hands it all but its type.
+
+    It gives that name to what is inherited from a package, as from ``mmpretrain::``.
+    """
+    if isinstance(loader, dict) and isinstance(loader.get('collate_fn'), dict):
+        loader['collate_fn'].pop('_scope_', None)

@@ -3,6 +3,7 @@ from mmengine.config import Config
 
 from sparse_mm.engine.config_file import lost_hooks, read_config
 from sparse_mm.errors import BadInputError
+from tests.conftest import require_configs_of
 
 BASE = """
 data_root = 'data/coco/'
@@ -125,6 +126,13 @@ train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[
         assert cfg.work_dir == '/home/me/run'
         text = "a = dict(b=['~/x', ('~', '~y', 'a~/b')])"
         assert read_config(write(text)).a.b == ['/home/me/x', ('/home/me', '~y', 'a~/b')]
+
+
+def test_a_collation_function_of_a_host_is_called_without_its_name(write):
+    require_configs_of('mmpretrain')
+    base = 'mmpretrain::simmim/benchmarks/swin-base-w7_8xb256-coslr-100e_in1k.py'
+    cfg = read_config(write(f'_base_ = {base!r}'))
+    assert cfg.train_dataloader.collate_fn == dict(type='default_collate')
 
 
 def test_hooks_of_a_base_that_were_lost_are_named(write):

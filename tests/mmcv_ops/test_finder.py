@@ -19,7 +19,8 @@ def site(tmp_path):
     source = tmp_path / 'source'  # setuptools writes into the folder that it builds
     for name in ('sparse_mm', 'tools/packaging'):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('pyproject.toml', 'setup.cfg', 'README.md', 'LICENSE', 'NOTICE', 'MANIFEST.in'):
+    listed = 'pyproject.toml', 'setup.cfg', 'MANIFEST.in', 'model-index.yml'
+    for name in (*listed, 'README.md', 'LICENSE', 'NOTICE'):
         shutil.copy(ROOT / name, source)
     built = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation',
@@ -83,7 +84,7 @@ def test_an_editable_wheel_has_them_too(tmp_path, monkeypatch):
     build = runpy.run_path(str(ROOT / 'tools' / 'packaging' / 'sparse_mm_build.py'))
     with zipfile.ZipFile(tmp_path / 'any.whl', 'w') as wheel:
         wheel.writestr('any.dist-info/RECORD', 'a.py,,\n')
-    build['add_start_files'](tmp_path / 'any.whl')
+    build['add_files'](tmp_path / 'any.whl', build['start_files']())
     with zipfile.ZipFile(tmp_path / 'any.whl') as wheel:
         assert sorted(wheel.namelist()) == [
             'any.dist-info/RECORD',
