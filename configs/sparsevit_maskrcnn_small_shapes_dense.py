@@ -9,22 +9,8 @@ image_size, crop_size = 896, 448
 
 model = dict(backbone=dict(depths=[2, 2, 6, 2]), rpn_head=dict(anchor_generator=dict(scales=[2])))
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(crop_size, crop_size), keep_ratio=False),
-    dict(type='RandomFlip', prob=0.5, direction=['horizontal', 'vertical']),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(image_size, image_size), keep_ratio=False),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
-    ),
-]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (image_size, image_size)
 train_dataloader = dict(
     dataset=dict(
         num_images=3000,
@@ -32,7 +18,6 @@ train_dataloader = dict(
         small_objects=(4, 8),
         ann_file=f'{data_root}/annotations/train.json',
         data_prefix=dict(img=f'{data_root}/train'),
-        pipeline=train_pipeline,
     )
 )
 whole = dict(size=image_size, small_objects=(3, 8), pipeline=test_pipeline)

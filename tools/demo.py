@@ -15,7 +15,8 @@ from mmengine.config import Config
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import Override, read_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone, fixed_image_size
+from sparse_mm.engine.image_sizes import fixed_image_size
+from sparse_mm.engine.inspection import backbone_shape, build_model, find_backbone
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.space import CHOICES, RatioSpace
 from sparse_mm.search.timing import measure_whole

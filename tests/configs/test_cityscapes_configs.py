@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 
-from sparse_mm.engine.inspection import fixed_image_size
+from sparse_mm.engine.image_sizes import fixed_image_size
 from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT, require_configs_of
 from tests.tools.test_get_flops import by_hand, tool  # noqa: F401, a fixture

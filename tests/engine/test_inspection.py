@@ -5,18 +5,16 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from sparse_mm.engine.image_sizes import fixed_image_size, usual_image_size, val_images_have_size
 from sparse_mm.engine.inspection import (
     backbone_config,
     backbone_name,
     build_backbone,
     build_model,
     find_backbone,
-    fixed_image_size,
     leaf_datasets,
     main_backbone,
     metric_configs,
-    usual_image_size,
-    val_images_have_size,
 )
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT

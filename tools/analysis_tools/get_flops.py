@@ -22,15 +22,13 @@ from sparse_mm.engine.command_line import (
     run,
 )
 from sparse_mm.engine.hosts import Host, host_of, load
+from sparse_mm.engine.image_sizes import sliding_window, usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
     input_channels,
     main_backbone,
     sees_clips,
-    sliding_window,
-    usual_clip_length,
-    usual_image_size,
 )
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import count_macs

@@ -15,12 +15,8 @@ from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import (
-    backbone_shape,
-    build_backbone,
-    find_backbone,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.tables import is_steady, measure
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import counting_bar

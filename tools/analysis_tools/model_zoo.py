@@ -23,14 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import (
-    backbone_places,
-    build_backbone,
-    input_channels,
-    sees_clips,
-    usual_clip_length,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
+from sparse_mm.engine.inspection import backbone_places, build_backbone, input_channels, sees_clips
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import count_macs
 

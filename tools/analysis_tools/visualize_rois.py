@@ -22,12 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import expand_home, read_config, run
-from sparse_mm.engine.inspection import (
-    build_model,
-    main_backbone,
-    sees_clips,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.inspection import build_model, main_backbone, sees_clips
 from sparse_mm.engine.pictures import (
     PICTURES,
     SeenPicture,

@@ -39,14 +39,8 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
 from sparse_mm.engine.computed_windows import WindowRecorder, join_crops, paint_layers
 from sparse_mm.engine.hosts import host_of, load
-from sparse_mm.engine.inspection import (
-    build_model,
-    find_backbone,
-    leaf_datasets,
-    reads_texts,
-    sliding_window,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import sliding_window, usual_image_size
+from sparse_mm.engine.inspection import build_model, find_backbone, leaf_datasets, reads_texts
 from sparse_mm.engine.pictures import (
     PICTURES,
     SeenPicture,

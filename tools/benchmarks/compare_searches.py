@@ -20,12 +20,8 @@ from typing import Any
 from sparse_mm.engine.checks import check_checkpoint_file, check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.inspection import (
-    backbone_shape,
-    build_backbone,
-    find_backbone,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable

@@ -17,12 +17,8 @@ from statistics import median
 
 from sparse_mm.engine.checks import report
 from sparse_mm.engine.command_line import add_config_options, load_config, run
-from sparse_mm.engine.inspection import (
-    backbone_shape,
-    build_backbone,
-    find_backbone,
-    usual_image_size,
-)
+from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.tables import is_steady
 from sparse_mm.engine.search.tables import measure as measure_as_search
 from sparse_mm.search.cost import BackboneShape, CostModel, LatencyTable

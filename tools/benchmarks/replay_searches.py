@@ -23,13 +23,8 @@ import numpy as np
 from tqdm import tqdm
 
 from sparse_mm.engine.command_line import read_config, run
-from sparse_mm.engine.inspection import (
-    backbone_shape,
-    build_backbone,
-    find_backbone,
-    usual_image_size,
-    val_images_have_size,
-)
+from sparse_mm.engine.image_sizes import usual_image_size, val_images_have_size
+from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget

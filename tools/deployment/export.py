@@ -30,14 +30,13 @@ from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
 from sparse_mm.engine.command_line import Override, expand_home, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
     input_channels,
     our_backbone,
     sees_clips,
-    usual_clip_length,
-    usual_image_size,
 )
 from sparse_mm.engine.preprocessing import describe_preprocessing
 from sparse_mm.errors import BadInputError

@@ -165,7 +165,9 @@ def detector(config: str, checkpoint: str) -> Any:
     from sparse_mm.checkpoints import read_checkpoint, weights_of
     from sparse_mm.engine.checks import check_checkpoint, report
     from sparse_mm.engine.config_file import read_config
-    from sparse_mm.engine.inspection import build_model
+    from sparse_mm.engine.inspection import (
+        build_model,
+    )
     from sparse_mm.errors import BadInputError
 
     try:

@@ -10,13 +10,8 @@ from mmengine.runner import Runner
 
 from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.hosts import what_is_lost
-from sparse_mm.engine.inspection import (
-    backbone_shape,
-    find_backbone,
-    sliding_window,
-    usual_image_size,
-    val_images_have_size,
-)
+from sparse_mm.engine.image_sizes import image_size_of_run, val_images_have_size
+from sparse_mm.engine.inspection import backbone_shape, find_backbone
 from sparse_mm.engine.search.records import Record, Records
 from sparse_mm.engine.search.report import SearchReport
 from sparse_mm.engine.search.scorer import CandidateScorer, Score
@@ -53,7 +48,7 @@ class SparsitySearch:
         self.folder = folder
         self.backbone = find_backbone(runner.model)
         self.space = RatioSpace.build(self.backbone.depths, settings.choices, settings.stage_limits)
-        image_size = settings.image_size or self._usual_image_size()
+        image_size = settings.image_size or image_size_of_run(runner)
         self.shape = backbone_shape(self.backbone, image_size, settings.batch)
         if val_images_have_size(runner.cfg, image_size):
             # Equal numbers of windows give equal scores, at equal costs.
@@ -169,23 +164,6 @@ class SparsitySearch:
         winners = [self._best(group, images) for group in finalists]
         self._write(dict(enumerate(winners)))
         return winners
-
-    def _usual_image_size(self) -> tuple[int, int]:
-        cfg = self.runner.cfg
-        dataset = None if cfg.get('val_dataloader') is None else self.runner.val_loop
-        dataset = None if dataset is None else dataset.dataloader.dataset
-        size = usual_image_size(cfg, 'val', dataset)
-        if sliding_window(cfg) is not None:
-            self.runner.logger.info(
-                f'Costs are those of one window of {size[0]}x{size[1]}, which a test slides over '
-                'the images; image_size=(H, W) of the search sets another size.'
-            )
-        elif not val_images_have_size(cfg, size):
-            self.runner.logger.info(
-                f'Costs are those of images of {size[0]}x{size[1]}, which most validation images '
-                'become; image_size=(H, W) of the search sets another size.'
-            )
-        return size
 
     def _evolution(self, budget: Budget, known: dict[Candidate, float] | None = None) -> Evolution:
         def excess(candidate: Candidate) -> float:

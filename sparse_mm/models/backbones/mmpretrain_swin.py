@@ -1,5 +1,6 @@
 """SparseViT by the arguments of mmpretrain's Swin, for its configs as they are."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,6 +131,7 @@ class FromMMPretrain(SwinBackbone):
         self.add_stages(stages, out_indices, num_features, norm_cfg)
         self.init_ratios(pruning_ratios)
 
+    @abstractmethod
     def make_stage(self, arguments: StageArguments, index: int, width: int) -> SparseStage:
         """Makes a stage.
 
@@ -138,7 +140,6 @@ class FromMMPretrain(SwinBackbone):
             index: Which one, from 0.
             width: Channels of its input.
         """
-        raise NotImplementedError
 
     def for_each_stage(self, name: str, value: Any) -> list[Any]:
         """Gives each stage its value of an argument.

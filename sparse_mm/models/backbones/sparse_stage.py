@@ -1,5 +1,6 @@
 """A stage of SparseViT and its blocks (Chen et al., CVPR 2023, section 3)."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -52,9 +53,9 @@ class WindowBlock(BaseModule):
             windows = self.compute(windows, kept)
         return scatter_windows(rows, kept, windows)
 
+    @abstractmethod
     def compute(self, windows: Tensor, kept: KeptWindows) -> Tensor:
         """Attention and FFN, ``(B * k, N, C)`` -> ``(B * k, N, C)``."""
-        raise NotImplementedError
 
 
 class SparseBlock(WindowBlock):

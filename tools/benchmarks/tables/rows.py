@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from sparse_mm.engine.command_line import read_config
-from sparse_mm.engine.inspection import backbone_config, fixed_image_size
+from sparse_mm.engine.image_sizes import fixed_image_size
+from sparse_mm.engine.inspection import backbone_config
 from tools.benchmarks.counting import Counts
 from tools.benchmarks.runs import Run
 
