@@ -52,9 +52,10 @@ def precise_metric(metric: type) -> type | None:
 
 def what_is_lost(metric: type) -> str:
     """What a metric's values lack for comparing settings, as a sentence; nothing where none is."""
-    if metric.__name__ not in ROUNDED_METRICS:
+    kind = next((name for name in ROUNDED_METRICS if is_kind(metric, name)), None)
+    if kind is None:
         return ''
-    decimals, counts_all = ROUNDED_METRICS[metric.__name__]
+    decimals, counts_all = ROUNDED_METRICS[kind]
     whole = (
         ' It counts the images of its whole annotation file, too: scores on a part of them '
         '(num_images) are all too low.'
