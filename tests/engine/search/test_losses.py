@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
@@ -44,6 +45,31 @@ def test_it_is_the_models_own_whatever_the_batches(tmp_path):
     )
     assert other.score(ratios, 6) == found
     assert scorer.score(((0.0,), (0.0, 0.0)), 6).value != found.value
+
+
+class Drawing(BaseModel):
+    """A model whose loss is drawn, as detectors draw the boxes that theirs is of."""
+
+    def forward(self, inputs, mode):
+        assert mode == 'loss'
+        return dict(loss=inputs.sum() * 0 + torch.rand(()))
+
+
+def test_images_draw_the_same_numbers_for_every_candidate():
+    model, images = Drawing(), torch.zeros(3, 1)
+    evaluator = LossEvaluator([], seed=7)
+
+    def losses(*batches):
+        for batch in batches:
+            evaluator.judge(model, dict(inputs=batch))
+        found = list(evaluator.losses)
+        evaluator.clear()
+        torch.rand(5)  # what happens in between
+        return found
+
+    first = losses(images)
+    assert losses(images[:2], images[2:]) == first
+    assert len(set(first)) == 3
 
 
 def test_more_of_it_is_never_better():
