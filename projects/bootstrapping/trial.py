@@ -11,7 +11,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -20,7 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
+from tools.benchmarks.small_objects import scalars
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'projects' / 'bootstrapping' / 'configs'
@@ -53,7 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def train(name: str, folder: Path, *options: str) -> dict[str, Any]:
-    """Trains a config, unless it has been trained there; gives its last accuracy and its times.
+    """Trains a config, unless it has been trained there; gives its accuracy and its steps' time.
 
     Args:
         name: Of the config.
@@ -70,24 +71,25 @@ def train(name: str, folder: Path, *options: str) -> dict[str, Any]:
     log = folder / 'output.txt'
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIGS / f'{name}.py')]
     command += ['--work-dir', str(folder), '--resume', '--cfg-options', *options]
-    began = time.perf_counter()
     with log.open('a') as file:
         failed = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
     if failed:
         raise BadInputError(f'Training {name} failed; its output is in {str(log)!r}.')
-    seconds = time.perf_counter() - began
-    (scalars,) = list(folder.glob('*/vis_data/scalars.json'))[-1:]
-    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-    accuracies = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
-    step = median(line['time'] for line in lines if 'time' in line and 'loss' in line)
-    found = dict(
-        accuracy=accuracies[-1],
-        seconds=seconds,
-        step=step,
-        checkpoint=_last_checkpoint(folder),
-    )
-    done.write_text(json.dumps(found))
+    found = _summary(scalars(folder), _last_checkpoint(folder))
+    write_atomically(done, json.dumps(found))
     return found
+
+
+def _summary(lines: list[dict[str, Any]], checkpoint: str) -> dict[str, Any]:
+    """What a run has logged, over all its starts: a run that was interrupted has several."""
+    steps = [line for line in lines if 'loss' in line]
+    step = median(line['time'] for line in steps)
+    return dict(
+        accuracy=[line['accuracy/top1'] for line in lines if 'accuracy/top1' in line][-1],
+        seconds=step * max(line['iter'] for line in steps),
+        step=step,
+        checkpoint=checkpoint,
+    )
 
 
 def _last_checkpoint(folder: Path) -> str:
@@ -115,7 +117,7 @@ def main() -> None:
     """Runs the trial; prints a line for each seed, and the means."""
     args = parse_args()
     report(check_work_dir(args.work_dir))
-    print('| seed | teacher | taught student | student alone | seconds of each |')
+    print('| seed | teacher | taught student | student alone | seconds of each, in steps |')
     print('| --- | --- | --- | --- | --- |')
     trials = []
     for seed in args.seeds:

@@ -14,7 +14,7 @@ model = dict(
     ),
     head=dict(in_channels=width),
 )
-max_epochs = 16
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=60),

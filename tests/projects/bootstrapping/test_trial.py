@@ -1,5 +1,8 @@
 """The small trial with seeds: who gets how long, and what is printed."""
 
+import json
+from types import SimpleNamespace
+
 from projects.bootstrapping import trial
 
 
@@ -31,3 +34,22 @@ def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
     (tmp_path / 'trial.json').write_text('{"accuracy": 50.0}')
     monkeypatch.setattr(trial.subprocess, 'run', None)
     assert trial.train('teacher_shapes', tmp_path) == dict(accuracy=50.0)
+
+
+def test_a_training_that_was_interrupted_counts_as_a_whole(tmp_path, monkeypatch):
+    """MMEngine begins another folder of logs at each start."""
+    logs = {
+        '20260101_000000': [dict(loss=1.0, time=0.2, iter=100), {'accuracy/top1': 40.0}],
+        '20260101_010000': [dict(loss=0.5, time=0.2, iter=200), {'accuracy/top1': 90.0}],
+        '20260101_020000': [],  # all was done
+    }
+    for name in reversed(logs):
+        (tmp_path / name / 'vis_data').mkdir(parents=True)
+        lines = '\n'.join(json.dumps(line) for line in logs[name])
+        (tmp_path / name / 'vis_data' / 'scalars.json').write_text(lines)
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
+    monkeypatch.setattr(trial.subprocess, 'run', lambda *_, **__: SimpleNamespace(returncode=0))
+    found = trial.train('teacher_shapes', tmp_path)
+    assert (found['accuracy'], found['step']) == (90.0, 0.2)
+    assert abs(found['seconds'] - 40) < 1e-9
+    assert found == json.loads((tmp_path / 'trial.json').read_text())
