@@ -23,7 +23,7 @@ class Bootstrapping(ImageClassifier):
     Source of the method: Bootstrapping SparseFormers from Vision Foundation Models (Gao et al.,
     CVPR 2024, https://arxiv.org/abs/2312.01987). The student inherits the last two thirds of the
     teacher's blocks. The second half of these, the last third of the teacher, and the norm stay
-    frozen, the first half is tuned, and what looks at the image is learnt. The loss is one minus
+    frozen, the first half is tuned, and what samples the image is learnt. The loss is one minus
     the cosine between both class tokens; labels are not used. The head is the teacher's, frozen, so
     the student is tested as a classifier from the first step on.
 

@@ -70,7 +70,7 @@ class FewTokens(BaseModule):
 
     SparseFormer (Gao et al., ICLR 2024) compares its latent tokens with four such networks. The
     paper gives their names, accuracies and GFLOPs; how they are built is read from these: the units
-    are those of SparseFormer-T without the looks, and widths are such that the counts agree.
+    are those of SparseFormer-T without sampling, and widths are such that the counts agree.
 
     Args:
         tokenizer: ``'patches'`` (ViT/32), ``'early_patches'`` (ViT/32*), ``'convolutions'``
@@ -100,13 +100,13 @@ class FewTokens(BaseModule):
 
     @staticmethod
     def _unit(dim: int, repeats: int = 1) -> SparseFormerUnit:
-        """A unit that does not look; what it would sample has no size."""
+        """A unit that does not sample; what it would sample has no size."""
         return SparseFormerUnit(
             dim,
             num_heads=HEADS,
             mlp_ratio=4,
             drop_path_rates=[0.0] * repeats,
-            looks=False,
+            focuses=False,
             channels=0,
             num_points=0,
             decoding='adaptive',
@@ -126,7 +126,7 @@ class FewTokens(BaseModule):
         check_shape(images, (3, SIDE, SIDE), 'model of few tokens')
         features = self.tokenizer(images)  # (B, 256, 7, 7)
         tokens = features.flatten(2).transpose(1, 2) + self.position  # (B, 49, 256)
-        rois = tokens[..., :4]  # units that do not look pass them through
+        rois = tokens[..., :4]  # units that do not sample pass them through
         tokens, _ = self.focusing(tokens, rois, features)
         tokens = self.transition(tokens)  # (B, 49, 512)
         for unit in self.cortex:

@@ -25,7 +25,7 @@ class PerceiverIO(BaseModule):
         dim: Channels of a latent. Defaults to 1024.
         blocks: How often the block runs. Defaults to 8.
         block_depth: Layers of the block. Defaults to 6.
-        num_heads: Attention heads in the block; looks have one. Defaults to 8.
+        num_heads: Attention heads in the block; cross-attention has one. Defaults to 8.
         channels: Channels of the convolution. Defaults to 64.
         bands: Waves of the positions along each axis. Defaults to 64.
         num_classes: Classes. Defaults to 1000.

@@ -1,7 +1,9 @@
 """The demo: a budget that can be met, a line per phase, and a page that a browser shows."""
 
+import html
 import importlib
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -108,8 +110,8 @@ def test_a_tool_that_fails_ends_the_demo_with_its_last_lines(tmp_path, capsys):
     assert log.read_text().count('error: ') == 2
 
 
-def page():
-    """A page with pictures of every kind."""
+def page(front=''):
+    """A page with pictures of every kind; ``front`` is drawn beside a picture."""
     image = np.full((64, 64, 3), 200, dtype=np.uint8)
     computed = np.zeros((8, 8), dtype=bool)
     computed[2:5, 2:5] = True
@@ -118,7 +120,9 @@ def page():
     picture = demo_page.figure(demo_page.encode(darkened), 'stage 1, layer 1: 14%')
     curves = {'loss': [(1, 2.0), (50, 1.0)], 'coco/bbox_mAP': [(1, 0.1), (2, 0.5)]}
     plot = demo_page.figure(demo_page.encode_png(demo_page.plot_curves(curves)), 'loss')
-    return demo_page.render('A <title>', ['a < b', 'second'], picture * 2, picture, plot, plot)
+    return demo_page.render(
+        'A <title>', ['a < b', 'second'], picture * 2, picture, plot + front, plot
+    )
 
 
 def test_the_page_needs_nothing_from_elsewhere():
@@ -127,26 +131,6 @@ def test_the_page_needs_nothing_from_elsewhere():
     assert text.count('src="data:image/') == 5
     assert 'http' not in text and '<script' not in text
     assert 'A &lt;title&gt;' in text and 'a &lt; b\nsecond' in text
-
-
-def test_a_browser_shows_the_page(tmp_path):
-    names = ('chromium', 'chromium-browser', 'google-chrome')
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip('needs chromium')
-    # What the browser finds goes into the page that it gives back.
-    count = """<script>onload = () => { document.title = [...document.images].filter(
-        image => image.complete && image.naturalWidth > 0 && image.width > 0).length
-        + ' pictures, wider than the window: '
-        + (document.documentElement.scrollWidth > innerWidth); }</script>"""
-    file = tmp_path / 'index.html'
-    file.write_text(page().replace('</body>', f'{count}</body>'))
-    result = subprocess.run(
-        [browser, '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=5000',
-         f'--user-data-dir={tmp_path}/profile', '--dump-dom', file.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert '<title>5 pictures, wider than the window: false</title>' in result.stdout
 
 
 HISTORY = """number,role,on_front,pruning_ratios,metric,score,num_images,gmacs,macs,ms,latency
@@ -171,6 +155,58 @@ def test_every_point_of_the_front_tells_its_setting(tmp_path):
     for row in rows:
         row['latency'] = ''
     assert 'share of the dense MACs' in demo_front.draw_front(rows)
+
+
+# What the browser finds goes into the title of the page that it gives back. The text that a browser
+# shows under the pointer is the title of the element that lies there.
+LOOK = """<script>onload = () => {
+    const drawn = image => {
+        const canvas = document.createElement('canvas');
+        [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+        const context = canvas.getContext('2d');
+        context.drawImage(image, 0, 0);
+        const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.some((value, i) => value !== pixels[i % 4]);
+    };
+    const images = [...document.images].filter(image => image.complete && image.width > 0);
+    const told = [...document.querySelectorAll('#front circle')].map(point => {
+        point.scrollIntoView();
+        const box = point.getBoundingClientRect();
+        const under = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+        point.focus();
+        const marked = getComputedStyle(point).strokeWidth === '2px';
+        return under === point && marked ? point.querySelector('title').textContent : 'nothing';
+    });
+    document.title = JSON.stringify({
+        pictures: images.filter(drawn).length,
+        curves: [...document.querySelectorAll('#curves img')].filter(drawn).length,
+        wide: document.documentElement.scrollWidth > innerWidth,
+        told: told,
+    });
+}</script>"""
+
+
+def test_a_browser_shows_the_page(tmp_path):
+    names = ('chromium', 'chromium-browser', 'google-chrome')
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip('needs chromium, chromium-browser or google-chrome')
+    (tmp_path / 'history.csv').write_text(HISTORY)
+    front = demo_front.draw_front(demo_front.read_history(tmp_path / 'history.csv'))
+    file = tmp_path / 'index.html'
+    file.write_text(page(front).replace('</body>', f'{LOOK}</body>'))
+    result = subprocess.run(
+        [browser, '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=5000',
+         f'--user-data-dir={tmp_path}/profile', '--dump-dom', file.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    title = re.search('<title>(.*?)</title>', result.stdout, re.S)
+    assert title is not None, result.stderr[-2000:]
+    found = json.loads(html.unescape(title[1]))
+    assert (found['pictures'], found['curves'], found['wide']) == (5, 1, False)
+    assert len(found['told']) == 2
+    for said in ('0.4800 on 20 images', '0.5 0.2/0.4', '(1.00 G)', '(18.0 ms)'):
+        assert said in found['told'][1]
 
 
 def test_curves_are_read_from_all_runs(tmp_path):

@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseFormer
 from tests.conftest import ROOT
-from tools.benchmarks.looks import looks_of, share_on_objects
+from tools.benchmarks.sampling_points import sampling_points_of, share_on_objects
 
 TOOL = 'analysis_tools/focus_share.py'
 CONFIG = ROOT / 'configs' / 'sparseformer_small_objects.py'
@@ -24,15 +24,15 @@ def test_the_share_of_points_on_objects():
     assert share_on_objects(both, masks).tolist() == [2 / 8, 0]
 
 
-def test_looks_are_watched_and_left_alone():
+def test_sampling_is_recorded_and_left_as_it_is():
     arch = dict(num_tokens=4, dims=(8, 16), depth=2, drop_path_rate=0.0)
     model = SparseFormer(arch, num_heads=2, num_points=5, feature_channels=8).eval()
     for _ in range(2):  # a second time nothing is counted twice
-        looks = looks_of(model, torch.randn(3, 3, 32, 32))
-        assert [tuple(rois.shape) for rois, _ in looks] == [(3, 4, 4)] * 5
-        assert [tuple(points.shape) for _, points in looks] == [(3, 4, 5, 2)] * 5
+        found = sampling_points_of(model, torch.randn(3, 3, 32, 32))
+        assert [tuple(rois.shape) for rois, _ in found] == [(3, 4, 4)] * 5
+        assert [tuple(points.shape) for _, points in found] == [(3, 4, 5, 2)] * 5
     with pytest.raises(BadInputError, match='Linear has no RoIs'):
-        looks_of(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+        sampling_points_of(torch.nn.Linear(2, 2), torch.zeros(1, 2))
 
 
 def test_small_objects_are_small_and_masked():

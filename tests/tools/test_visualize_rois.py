@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.models import SparseFormer
-from tools.benchmarks.looks import looks_of
+from tools.benchmarks.sampling_points import sampling_points_of
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -46,7 +46,7 @@ def test_rois_are_drawn_over_the_image(files, call_tool, tmp_path, backbone):
     inputs = files(backbone)
     options = '--shape', 64, 96, '--out', 'found/all.png'
     log = call_tool('analysis_tools/visualize_rois.py', *inputs, *options)
-    assert 'found/all.png (5 of 5 looks, 4 tokens)' in log
+    assert 'found/all.png (5 of 5 iterations, 4 tokens)' in log
     picture = cv2.imread(str(tmp_path / 'found' / 'all.png'))
     height, width = picture.shape[:2]
     assert width > 5 * height  # five panels beside each other
@@ -59,9 +59,9 @@ def test_points_lie_around_the_middle_of_their_rois():
     backbone = SparseFormer(
         arch=dict(num_tokens=4, dims=(64, 128), depth=1, drop_path_rate=0.0), focusing_repeats=2
     )
-    looks = looks_of(backbone, torch.randn(1, 3, 64, 96))
-    assert len(looks) == 3
-    for rois, points in looks:
+    found = sampling_points_of(backbone, torch.randn(1, 3, 64, 96))
+    assert len(found) == 3
+    for rois, points in found:
         middle = (rois[..., :2] + rois[..., 2:]) / 2
         torch.testing.assert_close(points.mean(dim=2), middle, atol=1e-5, rtol=0)
 

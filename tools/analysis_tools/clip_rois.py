@@ -1,4 +1,4 @@
-"""Where a VideoSparseFormer's tokens look over time, drawn into frames in a row."""
+"""The RoIs and sampling points of a VideoSparseFormer over time, drawn into frames in a row."""
 
 from typing import Any
 
@@ -39,19 +39,19 @@ def load_clip(
 
 def draw_clip(
     frames: np.ndarray,
-    looks: list[tuple[Tensor, Tensor]],
+    iterations: list[tuple[Tensor, Tensor]],
     stages: list[int],
     tokens: list[int],
 ) -> Figure:
-    """Draws a row of frames for each look; a token keeps its colour.
+    """Draws a row of frames for each iteration; a token keeps its colour.
 
     A token's box stands in the frames of its time, a point in the frame that it is nearest to. Of
     long clips some frames are shown, evenly spread.
 
     Args:
         frames: ``(T, H, W, 3)``.
-        looks: RoIs ``(N, 6)`` and points ``(N, P, 3)`` of each.
-        stages: Which looks, from 1.
+        iterations: RoIs ``(N, 6)`` and points ``(N, P, 3)`` of each.
+        stages: Which iterations, from 1.
         tokens: Which tokens, from 0.
     """
     count, height, width = frames.shape[:3]
@@ -62,14 +62,14 @@ def draw_clip(
     colours = colormaps['hsv'](np.linspace(0, 1, len(tokens), endpoint=False))
     times = (shown + 0.5) / count
     for row, stage in enumerate(stages):
-        rois, points = (part.numpy() for part in looks[stage - 1])
+        rois, points = (part.numpy() for part in iterations[stage - 1])
         nearest = np.abs(points[..., 2:] - times).argmin(-1)  # (N, P)
         for column, frame in enumerate(shown):
             axes = figure.add_subplot(len(stages), len(shown), row * len(shown) + column + 1)
             axes.imshow(frames[frame], extent=(0, width, height, 0))
             axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-            look = f'look {stage} of {len(looks)}, ' if column == 0 else ''
-            axes.set_title(f'{look}frame {frame}', fontsize=7)
+            which = f'iteration {stage} of {len(iterations)}, ' if column == 0 else ''
+            axes.set_title(f'{which}frame {frame}', fontsize=7)
             for token, colour in zip(tokens, colours, strict=True):
                 x1, y1, t1, x2, y2, t2 = rois[token]
                 # A RoI between two frames' middles is in the nearer one's time.

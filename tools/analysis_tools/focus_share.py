@@ -1,4 +1,4 @@
-"""Tells which share of SparseFormer's sampling points lies on the object, look after look.
+"""Computes which share of SparseFormer's sampling points lies on objects, by focusing iteration.
 
 python tools/analysis_tools/focus_share.py configs/sparseformer_small_objects.py CHECKPOINT
 
@@ -28,7 +28,7 @@ from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.inspection import build_model, main_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
-from tools.benchmarks.looks import looks_of, share_on_objects
+from tools.benchmarks.sampling_points import sampling_points_of, share_on_objects
 
 BATCH = 25
 
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(model: Any, dataset: Any, count: int) -> dict[str, Any]:
-    """Watches a model look at the first pictures of a data set.
+    """Runs a model on the first pictures of a data set and records where it samples.
 
     Args:
         model: A classifier with a SparseFormer.
@@ -52,25 +52,26 @@ def measure(model: Any, dataset: Any, count: int) -> dict[str, Any]:
         count: How many pictures.
 
     Returns:
-        ``area``, the objects' mean share of a picture; ``shares`` and ``sides``, for each look the
-        mean share of points on objects and the RoIs' median side, of the image's; ``accuracy``.
+        ``area``, the objects' mean share of a picture; ``shares`` and ``sides``, for each
+        iteration the mean share of points on objects and the RoIs' median side, of the image's;
+        ``accuracy``.
     """
     model.eval()
     shares, sides, areas, right = [], [], [], 0
-    for first in progress_bar('Looking', range(0, count, BATCH)):
+    for first in progress_bar('Sampling', range(0, count, BATCH)):
         chosen = range(first, min(first + BATCH, count))
         masks = torch.stack([torch.from_numpy(dataset.get_data_info(i)['mask']) for i in chosen])
         batch = pseudo_collate([dataset[i] for i in chosen])
         data = model.data_preprocessor(batch, False)
-        looks = looks_of(main_backbone(model), data['inputs'])
-        shares.append(torch.stack([share_on_objects(points, masks) for _, points in looks], dim=1))
+        found = sampling_points_of(main_backbone(model), data['inputs'])
+        shares.append(torch.stack([share_on_objects(points, masks) for _, points in found], dim=1))
         sides.append(
-            torch.stack([(rois[..., 2:] - rois[..., :2]).flatten(1) for rois, _ in looks], dim=1)
+            torch.stack([(rois[..., 2:] - rois[..., :2]).flatten(1) for rois, _ in found], dim=1)
         )
         areas.append(masks.flatten(1).float().mean(dim=1))
         with torch.no_grad():
-            found = model(**data, mode='predict')
-        right += sum(int(sample.pred_label) == int(sample.gt_label) for sample in found)
+            samples = model(**data, mode='predict')
+        right += sum(int(sample.pred_label) == int(sample.gt_label) for sample in samples)
     return dict(
         pictures=count,
         accuracy=right / count,
@@ -81,7 +82,7 @@ def measure(model: Any, dataset: Any, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the share of each look."""
+    """Prints the share of each iteration."""
     args = parse_args()
     if args.images is not None and args.images < 1:
         raise BadInputError(f'--images must be at least 1, not {args.images}.')
@@ -109,7 +110,7 @@ def main() -> None:
         f'{found["pictures"]} pictures, accuracy {found["accuracy"]:.1%}; objects cover '
         f'{found["area"]:.2%} of a picture'
     )
-    print('| look | points on objects | of the first look | RoI side (median) |')
+    print('| iteration | points on objects | of the first iteration | RoI side (median) |')
     print('| --- | --- | --- | --- |')
     for i, (share, side) in enumerate(zip(found['shares'], found['sides'], strict=True), start=1):
         first = found['shares'][0]

@@ -1,9 +1,9 @@
-"""Draws where SparseFormer's tokens look: RoIs and sampling points of each look, over the image.
+"""Draws the RoIs and sampling points of a SparseFormer, iteration after iteration, over the image.
 
 python tools/analysis_tools/visualize_rois.py IMAGE CONFIG CHECKPOINT --out rois.png
 
 For models of clips IMAGE is a video file, or the number of a sample of the config's test set, and
-each look becomes a row of frames with the boxes whose time they are of.
+each iteration becomes a row of frames, and a box is drawn in the frames that its time covers.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from sparse_mm.engine.pictures import (
 )
 from sparse_mm.errors import BadInputError
 from tools.analysis_tools.clip_rois import draw_clip, load_clip
-from tools.benchmarks.looks import looks_of
+from tools.benchmarks.sampling_points import sampling_points_of
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('image', help='picture, or video, to look at')
+    parser.add_argument('image', help='picture, or video file')
     parser.add_argument('config', help='config of a model with a SparseFormer')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('--out', default='rois.png', help='file to write (default: rois.png)')
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         '--stages',
         type=int,
         nargs='+',
-        help='which looks to draw, from 1, one panel each (default: all)',
+        help='which sampling iterations to draw, from 1, one panel each (default: all)',
     )
     parser.add_argument(
         '--tokens', type=int, nargs='+', help='which tokens to draw, from 0 (default: all)'
@@ -64,23 +64,23 @@ def parse_args() -> argparse.Namespace:
 
 def draw(
     picture: SeenPicture,
-    looks: list[tuple[Tensor, Tensor]],
+    iterations: list[tuple[Tensor, Tensor]],
     stages: list[int],
     tokens: list[int],
 ) -> Figure:
-    """Draws one panel for each chosen look, over the original; a token keeps its colour."""
+    """Draws one panel for each chosen iteration, over the original; a token keeps its colour."""
     height, width = picture.original.shape[:2]
     figure = Figure(figsize=(4.8 * len(stages), 4.8 * height / width + 0.4), dpi=120)
     FigureCanvasAgg(figure)
     colours = colormaps['hsv'](np.linspace(0, 1, len(tokens), endpoint=False))
     for i, stage in enumerate(stages):
-        rois, points = looks[stage - 1]
+        rois, points = iterations[stage - 1]
         boxes = picture.places(rois.unflatten(-1, (2, 2)).numpy())  # (N, corners, xy)
         places = picture.places(points.numpy())  # (N, P, xy)
         axes = figure.add_subplot(1, len(stages), i + 1)
         axes.imshow(picture.original)
         axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-        axes.set_title(f'look {stage} of {len(looks)}', fontsize=10)
+        axes.set_title(f'iteration {stage} of {len(iterations)}', fontsize=10)
         for token, colour in zip(tokens, colours, strict=True):
             low, high = boxes[token]
             axes.add_patch(Rectangle(low, *(high - low), fill=False, color=colour, linewidth=0.8))
@@ -103,7 +103,7 @@ def choose(name: str, given: list[int] | None, first: int, last: int) -> list[in
 
 
 def main() -> None:
-    """Checks, looks, draws."""
+    """Checks, runs the model, draws."""
     args = parse_args()
     expand_home(args)
     cfg = read_config(args.config)
@@ -133,12 +133,13 @@ def main() -> None:
             else through_test_pipeline(args.image, cfg, model.data_preprocessor)
         )
         x = shown.inputs
-    looks = [(rois[0], points[0]) for rois, points in looks_of(main_backbone(model), x)]
-    stages = choose('stages', args.stages, 1, len(looks))
-    tokens = choose('tokens', args.tokens, 0, len(looks[0][0]) - 1)
+    found = sampling_points_of(main_backbone(model), x)
+    iterations = [(rois[0], points[0]) for rois, points in found]
+    stages = choose('stages', args.stages, 1, len(iterations))
+    tokens = choose('tokens', args.tokens, 0, len(iterations[0][0]) - 1)
     paint = draw_clip if in_clips else draw
-    paint(shown, looks, stages, tokens).savefig(out)
-    print(f'written: {out} ({len(stages)} of {len(looks)} looks, {len(tokens)} tokens)')
+    paint(shown, iterations, stages, tokens).savefig(out)
+    print(f'written: {out} ({len(stages)} of {len(iterations)} iterations, {len(tokens)} tokens)')
 
 
 if __name__ == '__main__':

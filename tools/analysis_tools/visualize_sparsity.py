@@ -1,29 +1,25 @@
 """Draws how many layers of a SparseViT computed each window, beside what the model finds.
 
-python tools/analysis_tools/visualize_sparsity.py IMAGE|FOLDER CONFIG CHECKPOINT --out sparsity.png
+python tools/analysis_tools/visualize_sparsity.py IMAGE|FOLDER|CLIP CONFIG CHECKPOINT --out FILE
 
 As figure 5 of the paper (Chen et al., CVPR 2023). The picture goes through the config's test
-pipeline, and is drawn in its own size.
+pipeline, and is drawn in its own size. A video file becomes a clip again, frame by frame; so does a
+folder of frames where --out names a clip.
 """
 
 import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
-import torch
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
@@ -37,34 +33,51 @@ from sparse_mm.engine.checks import (
     report,
 )
 from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
-from sparse_mm.engine.computed_windows import WindowRecorder, join_crops, paint_layers
-from sparse_mm.engine.hosts import host_of, load
-from sparse_mm.engine.image_sizes import sliding_window, usual_image_size
-from sparse_mm.engine.inspection import build_model, find_backbone, leaf_datasets, reads_texts
-from sparse_mm.engine.pictures import (
-    PICTURES,
-    SeenPicture,
-    read_picture,
-    shown_picture,
-    squeezed,
-    through_test_pipeline,
-)
+from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.inspection import backbone_config, build_model, find_backbone, reads_texts
+from sparse_mm.engine.pictures import PICTURES, read_picture
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
-from tools.analysis_tools.half_size import KEPT_RATIO, at_half_size, gmacs
+from tools.analysis_tools.clip_files import (
+    CLIPS,
+    WRITTEN,
+    ClipWriter,
+    encoder_for,
+    open_clip,
+)
+from tools.analysis_tools.drawn_predictions import class_names
+from tools.analysis_tools.half_size import KEPT_RATIO
+from tools.analysis_tools.sparsity_figure import Drawer
 from tools.analysis_tools.window_usage import BackboneAlone
 
 SUFFIXES = '.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm'
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A clip to draw.
+
+    Attributes:
+        frames: Its frames, RGB.
+        rate: How many of them a second has.
+        target: The file to write.
+    """
+
+    frames: Any
+    rate: Fraction
+    target: Path
+
+
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('image', help='picture to look at, or a folder of pictures')
+    parser.add_argument('image', help='picture, folder of pictures, or video file')
     parser.add_argument('config', help='config of a model with a SparseViT')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
-        '--out', help='file to write, or the folder for a folder (default: sparsity.png, sparsity)'
+        '--out',
+        help='file to write, or the folder for a folder of pictures; a name such as sparsity.mp4 '
+        'or .gif makes one clip of a folder (default: sparsity.png, sparsity, sparsity.mp4)',
     )
     parser.add_argument(
         '--ratios',
@@ -87,7 +100,28 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score of a drawn box (default: 0.3)'
     )
+    parser.add_argument(
+        '--every', type=int, default=1, help='of a clip, every how many frames to draw (default: 1)'
+    )
+    parser.add_argument(
+        '--fps', type=int, default=10, help='frames per second of a folder of frames (default: 10)'
+    )
     return parser.parse_args()
+
+
+def pictures_in(folder: str) -> list[Path]:
+    """The pictures of a folder, in the order of their names.
+
+    Raises:
+        BadInputError: It has none.
+    """
+    files = sorted(file for file in Path(folder).iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise BadInputError(
+            f'The folder {folder!r} has no pictures ({", ".join(SUFFIXES)}); give one that has, or '
+            'a picture.'
+        )
+    return files
 
 
 def plan(image: str, out: str | None) -> dict[str, Path]:
@@ -109,21 +143,52 @@ def plan(image: str, out: str | None) -> dict[str, Path]:
             raise BadInputError(
                 f'--out must name a picture, such as sparsity.png, not {str(target)!r}.'
             )
-        if target.is_dir():
-            raise BadInputError(f'--out: {str(target)!r} is a folder; name a file.')
+        refuse_folder(target)
         return {image: target}
-    files = sorted(file for file in Path(image).iterdir() if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise BadInputError(
-            f'The folder {image!r} has no pictures ({", ".join(SUFFIXES)}); give one that has, or '
-            'a picture.'
-        )
+    files = pictures_in(image)
     folder = Path(out or 'sparsity')
     if folder.resolve() == Path(image).resolve():
         raise BadInputError('--out is the folder of the pictures; name another one.')
     stems = Counter(file.stem for file in files)
     names = [file.stem if stems[file.stem] == 1 else file.name for file in files]
     return {str(f): folder / f'{name}.png' for f, name in zip(files, names, strict=True)}
+
+
+def refuse_folder(target: Path) -> None:
+    """Refuses a folder where a file shall be written."""
+    if target.is_dir():
+        raise BadInputError(f'--out: {str(target)!r} is a folder; name a file.')
+
+
+def plan_clip(image: str, out: str | None, every: int, fps: int) -> Clip | None:
+    """Opens a clip, if one is to be drawn: a video file, or a folder with a clip's name to write.
+
+    Raises:
+        BadInputError: It cannot be read to its end, or not be written.
+    """
+    is_folder = os.path.isdir(image)
+    if Path(image).suffix.lower() not in CLIPS and not (
+        is_folder and out and Path(out).suffix.lower() in WRITTEN
+    ):
+        return None
+    target = Path(out or 'sparsity.mp4')
+    encoder_for(target)  # to see, before the clip is read, that there is one
+    refuse_folder(target)
+    if target.resolve() == Path(image).resolve():
+        raise BadInputError('--out is the clip itself; name another file.')
+    report(check_work_dir(str(target.parent), '--out'))
+    return Clip(*open_clip(image, pictures_in(image) if is_folder else [], every, fps), target)
+
+
+def refuse_latent_tokens(cfg: Config) -> None:
+    """Refuses SparseFormers, which have no windows."""
+    kind = backbone_config(cfg).get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    if name.rpartition('.')[2].endswith('SparseFormer'):
+        raise BadInputError(
+            f'A {name} has no windows to colour; tools/analysis_tools/visualize_rois.py draws the '
+            'points that it samples.'
+        )
 
 
 def read_model(cfg: Config, checkpoint: str) -> nn.Module:
@@ -148,136 +213,44 @@ def read_model(cfg: Config, checkpoint: str) -> nn.Module:
     return model
 
 
-def class_names(cfg: Config, checkpoint: str) -> dict[str, Any]:
-    """Names and colours of the classes: those that the checkpoint was trained on, or the config's.
-
-    Returns:
-        As a data set's ``metainfo``; empty where nobody says.
-    """
-    meta = read_checkpoint(checkpoint).get('meta') or {}
-    names = {str(key).lower(): value for key, value in (meta.get('dataset_meta') or {}).items()}
-    if names.get('classes') or not cfg.get('test_dataloader'):
-        return names
-    dataset = next(leaf_datasets(cfg.test_dataloader.dataset))
-    kind = dataset['type'] if isinstance(dataset['type'], type) else DATASETS.get(dataset['type'])
-    return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-
-
-def draw_predictions(
-    cfg: Config, names: dict[str, Any], image: np.ndarray, sample: Any, score_thr: float
-) -> np.ndarray:
-    """Draws what a model found, by its host's visualizer: ``(H, W, 3)`` uint8, RGB."""
-    visualizer = load(host_of(cfg).visualizer or '')(name='visualize_sparsity')
-    visualizer.dataset_meta = dict(names)
-    if 'pred_label' in sample:  # classes of whole pictures
-        return np.asarray(visualizer.visualize_cls(image, sample, draw_gt=False))
-    options = {}
-    if 'pred_sem_seg' in sample:
-        found = int(sample.pred_sem_seg.data.max()) + 1
-        classes = list(names.get('classes') or [])
-        classes += [str(number) for number in range(len(classes), found)]
-        palette = [list(colour) for colour in names.get('palette') or []]
-        colours = colormaps['hsv'](np.linspace(0, 1, len(classes), endpoint=False))[:, :3]
-        palette += (255 * colours[len(palette) :]).astype(int).tolist()
-        visualizer.dataset_meta = dict(classes=classes, palette=palette)
-    if 'pred_instances' in sample:
-        options = dict(pred_score_thr=score_thr)
-    visualizer.add_datasample('found', image, sample, draw_gt=False, **options)
-    return np.asarray(visualizer.get_image())
+def draw_pictures(drawer: Drawer, targets: dict[str, Path], quiet: bool) -> None:
+    """Draws pictures, each into a file of its own."""
+    broken = []
+    for path, target in progress_bar('Drawing', targets.items(), quiet=quiet):
+        try:
+            read_picture(path)
+        except BadInputError:
+            broken.append(path)
+            continue
+        figure, share = drawer.figure(path)
+        figure.savefig(target)
+        print(
+            f'written: {target} (on average {share:.0%} of the {drawer.layers} layers computed a '
+            'pixel)'
+        )
+    if broken:
+        raise BadInputError(
+            f'{len(broken)} of {len(targets)} files are not images, and were left out: '
+            f'{", ".join(broken[:3])}; mend or remove them.'
+        )
 
 
-@torch.no_grad()
-def look(
-    model: Any, cfg: Config, shown: SeenPicture, names: dict[str, Any], score_thr: float
-) -> tuple[np.ndarray, int, np.ndarray, str]:
-    """Runs the model on a picture.
-
-    Args:
-        model: The model.
-        cfg: Its config.
-        shown: The picture, as the model sees it.
-        names: Its classes, see :func:`class_names`.
-        score_thr: Least score of a drawn box.
-
-    Returns:
-        How many layers computed each pixel of the original, ``(H, W)``; of how many; the
-        original with the predictions drawn in, ``(H, W, 3)``; and its title.
-    """
-    recorder = WindowRecorder(model)
-    size = int(shown.inputs.shape[-2]), int(shown.inputs.shape[-1])
-    finds = shown.packed is not None and host_of(cfg).visualizer is not None
-    window, stride, beside, title = None, None, shown.original, 'image'
-    try:
-        if finds and not isinstance(model, BackboneAlone):
-            sample = model.test_step(pseudo_collate([shown.packed]))[0].cpu()
-            beside, title = shown.original.copy(), 'what the model finds'
-            beside = draw_predictions(cfg, names, beside, sample, score_thr)
-            window = sliding_window(cfg)
-            if window is not None:
-                stride = tuple(cfg.model.test_cfg['stride'])
-        else:
-            find_backbone(model)(shown.inputs)
-    finally:
-        recorder.remove()
-    counts = join_crops(recorder.passes, size, window, stride)[0]
-    return shown.on_original(counts), recorder.layers, beside, title
-
-
-def dense_at_half_size(
-    model: Any, cfg: Config, shown: SeenPicture, names: dict[str, Any], score_thr: float
-) -> tuple[tuple[np.ndarray, str], str]:
-    """What the dense model finds at half of the size, as :func:`look` gives it.
-
-    Returns:
-        The picture with its title, and what pruning costs at full size, for that one's title.
-    """
-    backbone = find_backbone(model)
-    small = at_half_size(shown, model.data_preprocessor)
-    ratios = backbone.pruning_ratios
-    pruned = f', {gmacs(backbone, shown.inputs):.2f} GMACs'
-    backbone.set_pruning_ratios(0)
-    try:
-        _, _, beside, _ = look(model, cfg, small, names, score_thr)
-        title = f'dense at half of the size, {gmacs(backbone, small.inputs):.2f} GMACs'
-    finally:
-        backbone.set_pruning_ratios(ratios)
-    if beside is shown.original:  # the backbone alone ran: what it saw is all there is to show
-        beside = shown_picture(small.inputs[0], cfg)
-    return (beside, title), pruned
-
-
-def draw(
-    image: np.ndarray,
-    counts: np.ndarray,
-    layers: int,
-    beside: Sequence[tuple[np.ndarray, str]],
-    share: float,
-) -> Figure:
-    """Draws the pictures side by side.
-
-    Args:
-        image: ``(H, W, 3)`` uint8, RGB.
-        counts: How many layers computed each pixel, ``(H, W)``; -1 for what the model does not see.
-        layers: How many there are.
-        beside: Pictures to draw beside it, of any size, each with its title.
-        share: Of all layers, over what the model sees.
-    """
-    height, width = counts.shape
-    panels = 1 + len(beside)
-    size = 6.5 * panels, 6 * height / width + 0.6
-    figure = Figure(figsize=size, dpi=120, layout='constrained')
-    FigureCanvasAgg(figure)
-    left, *others = figure.subplots(1, panels)
-    left.imshow(paint_layers(image, counts, layers))
-    left.set_title(f'layers that computed each window ({share:.0%} of all)', fontsize=10)
-    for axes, (picture, title) in zip(others, beside, strict=True):
-        axes.imshow(picture)
-        axes.set_title(title, fontsize=10)
-    for axes in (left, *others):
-        axes.set(xticks=[], yticks=[])
-    colours = ScalarMappable(Normalize(0, layers), 'viridis')
-    figure.colorbar(colours, ax=left, label=f'of {layers} layers', fraction=0.03, pad=0.01)
-    return figure
+def draw_clip(drawer: Drawer, clip: Clip) -> None:
+    """Draws a clip frame by frame, as one clip."""
+    shares = []
+    with ClipWriter(clip.target, clip.rate) as writer, TemporaryDirectory() as folder:
+        path = str(Path(folder) / 'frame.png')  # test pipelines read files
+        for frame in progress_bar('Drawing', clip.frames, total=len(clip.frames)):
+            cv2.imwrite(path, frame[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            figure, share = drawer.figure(path)
+            shares.append(share)
+            canvas: Any = figure.canvas
+            canvas.draw()
+            writer.add(np.asarray(canvas.buffer_rgba())[..., :3])
+    print(
+        f'written: {clip.target} ({len(shares)} frames; on average {np.mean(shares):.0%} of the '
+        f'{drawer.layers} layers computed a pixel)'
+    )
 
 
 def main() -> None:
@@ -285,16 +258,21 @@ def main() -> None:
     args = parse_args()
     expand_home(args)
     cfg = read_config(args.config)
+    refuse_latent_tokens(cfg)
     if not 0 <= args.score_thr <= 1:
         raise BadInputError(f'--score-thr must be between 0 and 1, not {args.score_thr:g}.')
     if args.shape and min(args.shape) < 1:
         raise BadInputError(f'--shape must be two numbers of at least 1, not {args.shape}.')
-    targets = plan(args.image, args.out)
+    if min(args.every, args.fps) < 1:
+        raise BadInputError('--every and --fps must be at least 1.')
+    clip = plan_clip(args.image, args.out, args.every, args.fps)
+    targets = plan(args.image, args.out) if clip is None else {}
     alone = not os.path.isdir(args.image)
-    if alone:
-        read_picture(args.image)  # to see, before the weights are read, that it can be
-    folder = next(iter(targets.values())).parent
-    report(check_work_dir(str(folder), '--out') + check_checkpoint_file(args.checkpoint))
+    if targets:
+        if alone:
+            read_picture(args.image)  # to see, before the weights are read, that it can be
+        report(check_work_dir(str(next(iter(targets.values())).parent), '--out'))
+    report(check_checkpoint_file(args.checkpoint))
     shape = args.shape and (args.shape[0], args.shape[1])
     if not shape and not (cfg.get('test_dataloader') or {}).get('dataset'):
         shape = usual_image_size(cfg, 'test')
@@ -304,31 +282,11 @@ def main() -> None:
     elif args.half_size:
         find_backbone(model).set_pruning_ratios(KEPT_RATIO)
     names = class_names(cfg, args.checkpoint)
-    broken = []
-    for path, target in progress_bar('Drawing', targets.items(), quiet=alone):
-        try:
-            read_picture(path)
-        except BadInputError:
-            broken.append(path)
-            continue
-        shown = (
-            squeezed(path, cfg, shape)
-            if shape
-            else through_test_pipeline(path, cfg, model.data_preprocessor)
-        )
-        counts, layers, beside, title = look(model, cfg, shown, names, args.score_thr)
-        share = float(counts[counts >= 0].mean()) / layers
-        panels = [(beside, title)]
-        if args.half_size:
-            small, cost = dense_at_half_size(model, cfg, shown, names, args.score_thr)
-            panels = [(beside, title + cost), small]
-        draw(shown.original, counts, layers, panels, share).savefig(target)
-        print(f'written: {target} (on average {share:.0%} of the {layers} layers computed a pixel)')
-    if broken:
-        raise BadInputError(
-            f'{len(broken)} of {len(targets)} files are not images, and were left out: '
-            f'{", ".join(broken[:3])}; mend or remove them.'
-        )
+    drawer = Drawer(model, cfg, names, args.score_thr, shape, args.half_size)
+    if clip is not None:
+        draw_clip(drawer, clip)
+    else:
+        draw_pictures(drawer, targets, quiet=alone)
 
 
 if __name__ == '__main__':

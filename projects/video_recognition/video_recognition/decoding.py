@@ -3,7 +3,8 @@
 A file that cannot be decoded to its end is an error with the file's name, never a clip of grey.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
@@ -37,7 +38,75 @@ def import_av() -> ModuleType:
     return av
 
 
-class Video:
+class VideoFile:
+    """A video file that is read from its beginning to its end.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._av = import_av()
+
+    def _open(self) -> Any:
+        """Opens the file; what it gives must be kept, else PyAV closes it."""
+        container = self._av.open(self.path)
+        if not container.streams.video:
+            only = ', only sound' if container.streams.audio else ''
+            raise BrokenVideoError(f'The video {self.path!r} has no pictures{only}; leave it out.')
+        self.stream = container.streams.video[0]
+        self.stream.codec_context.thread_count = 1
+        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        self.pixel_aspect = float(ratio) if ratio else 1.0
+        return container
+
+    def _demuxed(self, container: Any) -> Iterator[Any]:
+        """The packets of the pictures; an error where the file ends too early."""
+        end = 0.0
+        for packet in container.demux():
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None and packet.time_base is not None:
+                end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != self.stream.index or not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise self._damaged('a part of it is missing')
+            yield packet
+        # Matroska's reader does not say that a file ends too early.
+        lasts = (container.duration or 0) / self._av.time_base
+        if 'matroska' in container.format.name and end < lasts - 0.15 - 0.01 * lasts:
+            raise self._damaged(f'it ends after {end:.1f} of {lasts:.1f} seconds')
+
+    def _cannot_be_read(self, error: Exception) -> BrokenVideoError:
+        return BrokenVideoError(
+            f'The video {self.path!r} cannot be read ({getattr(error, "strerror", "") or error}); '
+            'copy it again, or leave it out.'
+        )
+
+    def _no_frames(self) -> BrokenVideoError:
+        return BrokenVideoError(f'The video {self.path!r} has no frames: it is cut short or empty.')
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, on average, as the file says."""
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
+
+    def _picture(self, frame: Any) -> np.ndarray:
+        picture = frame.to_ndarray(format='rgb24')
+        if abs(self.pixel_aspect - 1) > 1e-3:
+            size = max(1, round(picture.shape[1] * self.pixel_aspect)), picture.shape[0]
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+        turns = round(frame.rotation / 90) % 4
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+    def _damaged(self, how: str) -> BrokenVideoError:
+        return BrokenVideoError(
+            f'The video {self.path!r} is damaged ({how}); copy it again, or leave it out.'
+        )
+
+
+class Video(VideoFile):
     """A video file, read whole in its compressed form; nothing is decoded yet.
 
     How many frames it has is counted, and when they are shown is read from each of them: headers
@@ -54,50 +123,24 @@ class Video:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self._av = import_av()
+        super().__init__(path)
         try:
             self._read()
         except (OSError, self._av.error.FFmpegError) as error:
-            raise BrokenVideoError(
-                f'The video {path!r} cannot be read ({error.strerror or error}); copy it again, '
-                'or leave it out.'
-            ) from error
+            raise self._cannot_be_read(error) from error
         if not len(self.times):
-            raise BrokenVideoError(f'The video {path!r} has no frames: it is cut short or empty.')
+            raise self._no_frames()
 
     def _read(self) -> None:
-        container = self._av.open(self.path)
-        if not container.streams.video:
-            only = ', only sound' if container.streams.audio else ''
-            raise BrokenVideoError(f'The video {self.path!r} has no pictures{only}; leave it out.')
-        self.stream = container.streams.video[0]
-        self.stream.codec_context.thread_count = 1
-        self.packets, end = [], 0.0
-        for packet in container.demux():
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None and packet.time_base is not None:
-                end = max(end, float((stamp + (packet.duration or 0)) * packet.time_base))
-            if packet.stream.index != self.stream.index or not packet.size:
-                continue
-            if packet.is_corrupt:
-                raise self._damaged('a part of it is missing')
-            self.packets.append(packet)
-        # Matroska's reader does not say that a file ends too early.
-        lasts = (container.duration or 0) / self._av.time_base
-        if 'matroska' in container.format.name and end < lasts - 0.15 - 0.01 * lasts:
-            raise self._damaged(f'it ends after {end:.1f} of {lasts:.1f} seconds')
+        self._container = self._open()
+        self.packets = list(self._demuxed(self._container))
         shown = [packet for packet in self.packets if not packet.is_discard]
         self.times = self._times([packet.pts for packet in shown])
-        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
-        self.pixel_aspect = float(ratio) if ratio else 1.0
-        self._container = container  # else PyAV closes it
 
     def _times(self, stamps: list[int | None]) -> np.ndarray:
         """Seconds from time stamps; where some are lacking, by the average rate."""
         if any(stamp is None for stamp in stamps):
-            rate = float(self.stream.average_rate or self.stream.guessed_rate or 25)
-            return np.arange(len(stamps)) / rate
+            return np.arange(len(stamps)) / float(self.rate)
         return np.sort(np.array(stamps, np.float64)) * float(self.stream.time_base)
 
     def frames(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -145,19 +188,6 @@ class Video:
             return True
         shown = np.array(stamps, np.float64) * float(self.stream.time_base)
         return bool(np.allclose(shown, self.times[: len(shown)], atol=1e-3))
-
-    def _picture(self, frame: Any) -> np.ndarray:
-        picture = frame.to_ndarray(format='rgb24')
-        if abs(self.pixel_aspect - 1) > 1e-3:
-            size = max(1, round(picture.shape[1] * self.pixel_aspect)), picture.shape[0]
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
-
-    def _damaged(self, how: str) -> BrokenVideoError:
-        return BrokenVideoError(
-            f'The video {self.path!r} is damaged ({how}); copy it again, or leave it out.'
-        )
 
 
 def read_frames(path: str, choose: Choose) -> np.ndarray:

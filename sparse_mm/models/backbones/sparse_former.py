@@ -46,7 +46,7 @@ class SparseFormer(BaseModule):
     Source of the method: SparseFormer (Gao et al., ICLR 2024, https://arxiv.org/abs/2304.03768). A
     token is an embedding and a RoI, a box over the image. The narrow focusing transformer, one unit
     run several times, moves the RoIs and reads image features at points in them; the wide cortex
-    transformer, whose first unit looks at the image once more, works on the tokens alone. The
+    transformer, whose first unit samples the image once more, works on the tokens alone. The
     computation depends on the number of tokens, hardly on the size of the image.
 
     Args:
@@ -160,11 +160,11 @@ class SparseFormer(BaseModule):
         self.transition: nn.Sequential | None = None
         if focusing_repeats:
             self.focusing = SparseFormerUnit(
-                narrow, drop_path_rates=rates[:focusing_repeats], looks=True, **unit
+                narrow, drop_path_rates=rates[:focusing_repeats], focuses=True, **unit
             )
             self.transition = nn.Sequential(nn.Linear(narrow, wide), nn.LayerNorm(wide, eps=1e-6))
         self.cortex = nn.ModuleList(
-            SparseFormerUnit(wide, drop_path_rates=[rate], looks=i == 0, **unit)
+            SparseFormerUnit(wide, drop_path_rates=[rate], focuses=i == 0, **unit)
             for i, rate in enumerate(rates[focusing_repeats:])
         )
         self.norm = nn.LayerNorm(wide, eps=1e-6)

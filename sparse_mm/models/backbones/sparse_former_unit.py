@@ -79,7 +79,7 @@ class PointSampler(nn.Module):
         num_points: Points ``P`` that each token samples.
         norm_epsilon: Of the tokens' normalisation.
         spread_epsilon: Added to the points' standard deviation.
-        axes: Dimensions ``D`` of what they look at: 2 of an image, 3 of a clip.
+        axes: Dimensions ``D`` of what they look at: 2 of an image, 3 in a clip.
         spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 
@@ -123,7 +123,7 @@ class RoISampler(PointSampler):
         dim: Channels of a token.
         num_points: Points that each token samples.
         spread_epsilon: Added to the points' standard deviation.
-        axes: Dimensions of what they look at: 2 of an image, 3 of a clip.
+        axes: Dimensions of what they look at: 2 of an image, 3 in a clip.
         spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 
@@ -156,12 +156,12 @@ class SparseFormerUnit(nn.Module):
         num_heads: Attention heads.
         mlp_ratio: Hidden channels of the FFN over ``dim``.
         drop_path_rates: Stochastic depth of each run.
-        looks: Whether the unit adjusts RoIs and samples the features.
+        focuses: Whether the unit adjusts RoIs and samples the features.
         channels: Channels of the features.
         num_points: Points that a token samples.
         decoding: Name of the decoder of the samples.
         with_cp: Whether to compute each run again in the backward pass.
-        axes: Dimensions of what tokens look at: 2 of an image, 3 of a clip.
+        axes: Dimensions of a RoI: 2 in an image, 3 in a clip.
         constants: The small numbers.
     """
 
@@ -171,7 +171,7 @@ class SparseFormerUnit(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         drop_path_rates: Sequence[float],
-        looks: bool,
+        focuses: bool,
         channels: int,
         num_points: int,
         decoding: str,
@@ -188,7 +188,7 @@ class SparseFormerUnit(nn.Module):
         self.attn = SelfAttention(dim, num_heads)
         self.sampler: RoISampler | None = None
         self.mixing: nn.Module | None = None
-        if looks:
+        if focuses:
             self.sampler = RoISampler(
                 dim, num_points, constants.spread_epsilon, axes, constants.spreads_time
             )

@@ -24,7 +24,7 @@ def build(cls=VideoSparseFormer, **options):
     return model
 
 
-def looks_of(model, clips):
+def sampled_of(model, clips):
     """Runs the model; gives its output, and RoIs and points of each look."""
     found = []
     samplers = [module for module in model.modules() if isinstance(module, PointSampler)]
@@ -157,12 +157,12 @@ def test_one_step_moves_the_spread_of_time_no_more_than_that_of_x(num_points):
     model = build(num_points=num_points).train()
     clips, head = smooth(4, 3, 32, 32, 32), nn.Linear(32, 5)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    (features,), before = looks_of(model, clips)
+    (features,), before = sampled_of(model, clips)
     F.cross_entropy(head(features), torch.arange(4)).backward()
     gradient = model.focusing.sampler.offset_bias.grad.abs().mean(0)
     assert gradient[2] < gradient[0]
     optimizer.step()
-    _, after = looks_of(model, clips)
+    _, after = sampled_of(model, clips)
     for (rois, old), (moved, new) in zip(before, after, strict=True):
         change = (new.std(2) - old.std(2)).abs().mean((0, 1))
         assert change[2] <= change[0]

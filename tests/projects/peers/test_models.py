@@ -180,12 +180,12 @@ def test_video_transformers_tell_the_order_of_frames_by_their_positions_alone():
 @torch.no_grad()
 def test_perceivers_know_pixels_by_their_positions_alone():
     image = torch.randn(2, 3, 8, 8)
-    model = randomise(Perceiver(8, num_latents=4, dim=16, looks=3, block_depth=1, bands=4))
+    model = randomise(Perceiver(8, num_latents=4, dim=16, cross_attends=3, block_depth=1, bands=4))
     there, back = model(image), model(image.flip(3))
     assert (there - back).abs().max() > 1e-4
     model.positions.zero_()
     torch.testing.assert_close(model(image), model(image.flip(3)), rtol=1e-4, atol=1e-5)
-    assert len(model.looks) == 2  # the third look shares the weights of the second
+    assert len(model.cross_layers) == 2  # the third shares the weights of the second
 
 
 def test_perceiver_io_learns_in_every_part():

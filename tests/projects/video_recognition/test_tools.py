@@ -46,7 +46,7 @@ def test_tokens_are_drawn_over_time(call_tool, refusal, reduced, tmp_path):
     tool = 'analysis_tools/visualize_rois.py'
     for clip, out in (('clip.mp4', 'file.png'), ('3', 'sample.png')):
         log = call_tool(tool, clip, reduced, 'weights.pth', '--out', out, '--tokens', 0, 15)
-        assert f'{out} (2 of 2 looks, 2 tokens)' in log
+        assert f'{out} (2 of 2 iterations, 2 tokens)' in log
         picture = cv2.imread(str(tmp_path / out))
         coloured = np.ptp(picture, axis=2) > 150
         frames = np.array_split(coloured[: len(coloured) // 2], 8, axis=1)

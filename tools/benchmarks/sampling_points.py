@@ -1,4 +1,4 @@
-"""Where SparseFormer's tokens look, and how much of that lies on objects."""
+"""The sampling points of a SparseFormer, and the share of them that lies on objects."""
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,12 @@ from sparse_mm.models.backbones.sparse_former_unit import PointSampler
 
 
 @torch.no_grad()
-def looks_of(backbone: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Runs a backbone on images ``(B, 3, H, W)``, and watches where it looks.
+def sampling_points_of(backbone: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Runs a backbone on images ``(B, 3, H, W)``, and records where it samples.
 
     Returns:
-        For each look the RoIs ``(B, N, 4)`` and the sampling points ``(B, N, P, 2)``, (x, y) in
-        [0, 1] of the image.
+        For each iteration that samples, the RoIs ``(B, N, 4)`` and the sampling points
+        ``(B, N, P, 2)``, (x, y) in [0, 1] of the image.
 
     Raises:
         BadInputError: The backbone is no SparseFormer.
