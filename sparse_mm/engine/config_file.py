@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER, AMP_SETTINGS, dataset_facts, is_kind, name_of
+from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER, AMP_SETTINGS, dataset_needs, is_kind, name_of
 from sparse_mm.engine.published_configs import PUBLISHED, forget_our_scope
 from sparse_mm.errors import BadInputError
 
@@ -237,7 +237,7 @@ def _find_by_environment(cfg: Config) -> None:
         for dataset in datasets_in(loader.get('dataset') if loader else None):
             old, new = dataset.get('data_root'), ''
             if 'type' in dataset:
-                new = os.environ.get(dataset_facts(dataset['type']).variable, '')
+                new = os.environ.get(dataset_needs(dataset['type']).variable, '')
             if new and isinstance(old, str) and not os.path.isdir(old):
                 _change_strings(cfg._cfg_dict, lambda text, a=old, b=new: _moved(text, a, b))
 

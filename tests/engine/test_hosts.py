@@ -1,4 +1,4 @@
-"""The table of facts about the hosts, asked by names, dotted names and classes."""
+"""What is known of the hosts, found by names, dotted names and classes."""
 
 from types import SimpleNamespace
 
@@ -55,12 +55,12 @@ def test_sizes_that_transforms_fix(transform, size):
 
 @pytest.mark.parametrize('kind', ['CocoDataset', 'mmdet.CocoDataset', MyCoco])
 def test_data_sets(kind):
-    assert hosts.dataset_facts(kind).variable == 'COCO_ROOT'
+    assert hosts.dataset_needs(kind).variable == 'COCO_ROOT'
 
 
 def test_data_sets_that_are_not_in_the_table():
-    assert hosts.dataset_facts('NuScenesFrames').info_files
-    assert hosts.dataset_facts('Anything').hint('val') == 'set data_root of val_dataloader.dataset'
+    assert hosts.dataset_needs('NuScenesFrames').info_files
+    assert hosts.dataset_needs('Anything').hint('val') == 'set data_root of val_dataloader.dataset'
 
 
 def test_metrics():

@@ -61,7 +61,7 @@ def test_ratios_that_keep_equally_many_windows_are_one():
 
 
 def test_sizes():
-    assert len(RatioSpace.build(SWIN_T)) == 120_285  # FACTS: Swin-T
+    assert len(RatioSpace.build(SWIN_T)) == 120_285  # by hand, for Swin-T
     small = RatioSpace.build((2, 5), choices=(0, 0.2, 0.4), stage_limits=(0.2, (0.2, 0.4)))
     assert small.num_pairs == (1, 3)
     assert len(list(small)) == len(set(small)) == len(small) == 2 * 4

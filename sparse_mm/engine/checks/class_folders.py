@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_mm.checkpoints import first_few
-from sparse_mm.engine.hosts import DatasetFacts, dataset_facts, is_remote
+from sparse_mm.engine.hosts import DatasetNeeds, dataset_needs, is_remote
 
 
 def check_class_folders(
@@ -24,12 +24,12 @@ def check_class_folders(
     problems = []
     unnamed: dict[str, list[str]] = {}  # folders of the splits that are numbered by them alone
     for split, dataset in datasets:
-        facts = dataset_facts(dataset['type'])
-        folder = _folder(dataset, facts) if facts.class_folders else None
+        needs = dataset_needs(dataset['type'])
+        folder = _folder(dataset, needs) if needs.class_folders else None
         if folder is None or not folder.is_dir():
             continue
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-        classes = _count_classes(dataset, facts)
+        classes = _count_classes(dataset, needs)
         if not names:
             problems.append(
                 f'The {split} set has no folder for each class in {str(folder)!r}: move each '
@@ -61,9 +61,9 @@ def check_class_folders(
     return problems
 
 
-def _folder(dataset: Mapping[str, Any], facts: DatasetFacts) -> Path | None:
+def _folder(dataset: Mapping[str, Any], needs: DatasetNeeds) -> Path | None:
     """The folder of the classes' folders; None where labels come from elsewhere."""
-    split = dataset.get('split') or '' if facts.split_folder else ''
+    split = dataset.get('split') or '' if needs.split_folder else ''
     root, prefix = dataset.get('data_root') or '', dataset.get('data_prefix') or split
     prefix = prefix.get('img_path', '') if isinstance(prefix, Mapping) else prefix
     labelled = dataset.get('ann_file') or (split and Path(root, 'meta', f'{split}.txt').exists())
@@ -72,9 +72,9 @@ def _folder(dataset: Mapping[str, Any], facts: DatasetFacts) -> Path | None:
     return None if '://' in f'{root}{prefix}' else Path(root, prefix)
 
 
-def _count_classes(dataset: Mapping[str, Any], facts: DatasetFacts) -> int | None:
+def _count_classes(dataset: Mapping[str, Any], needs: DatasetNeeds) -> int | None:
     named = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
     if isinstance(named, str):
         path = Path(named).expanduser()
         return len(path.read_text().splitlines()) if path.is_file() else None
-    return facts.num_classes if named is None else len(named)
+    return needs.num_classes if named is None else len(named)

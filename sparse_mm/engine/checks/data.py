@@ -12,9 +12,9 @@ from sparse_mm.engine.checks.annotation_files import check_info_file, check_labe
 from sparse_mm.engine.checks.class_folders import check_class_folders
 from sparse_mm.engine.checks.evaluators import check_evaluator
 from sparse_mm.engine.hosts import (
-    DatasetFacts,
+    DatasetNeeds,
     create_infos_command,
-    dataset_facts,
+    dataset_needs,
     is_remote,
     name_of,
 )
@@ -33,21 +33,21 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:
     """
     problems: list[str] = []
     absent: dict[tuple[str, str], dict[str, list[Path]]] = {}  # by kind and root, by split
-    facts_of: dict[str, DatasetFacts] = {}
+    needs_of: dict[str, DatasetNeeds] = {}
     for split, dataset in _datasets(cfg, splits):
-        facts, name, root = dataset_facts(dataset['type']), name_of(dataset['type']), _root(dataset)
-        makes_it = facts.draws_itself and dataset.get('download') is not False
+        needs, name, root = dataset_needs(dataset['type']), name_of(dataset['type']), _root(dataset)
+        makes_it = needs.draws_itself and dataset.get('download') is not False
         if makes_it or is_remote(dataset):
             continue
-        facts_of[name] = facts
-        for path in _paths(dataset, facts):
+        needs_of[name] = needs
+        for path in _paths(dataset, needs):
             if path.exists():
-                problems += _check_file(path, dataset, facts, split)
+                problems += _check_file(path, dataset, needs, split)
             else:
                 found = absent.setdefault((name, root), {}).setdefault(split, [])
                 found += [path] if path not in found else []
     for (name, root), by_split in absent.items():
-        problems.append(_say_absent(name, root, by_split, facts_of[name]))
+        problems.append(_say_absent(name, root, by_split, needs_of[name]))
     if not absent:  # else the evaluators' files lie in the same folder
         for split in splits:
             problems += check_evaluator(cfg, split) if split != 'train' else []
@@ -67,14 +67,14 @@ def _root(dataset: dict[str, Any]) -> str:
     return dataset.get('data_root') or ''
 
 
-def _paths(dataset: dict[str, Any], facts: DatasetFacts) -> list[Path]:
+def _paths(dataset: dict[str, Any], needs: DatasetNeeds) -> list[Path]:
     """The files and folders that a data set reads."""
     needed = [dataset.get('ann_file') or '']
     if any(is_remote(step) for step in dataset.get('pipeline') or ()):
         # The annotations are local, the pictures are not.
         return [Path(_root(dataset), needed[0])] if needed[0] else []
     needed += _prefixes(dataset.get('data_prefix'))
-    if facts.split_folder and not any(needed):
+    if needs.split_folder and not any(needed):
         needed = [dataset.get('split') or '']
     root = _root(dataset)
     needed = [path for path in needed if '://' not in f'{root}{path}']  # MMEngine fetches those
@@ -90,28 +90,28 @@ def _prefixes(data_prefix: dict | str | None) -> list[str]:
     return [data_prefix] if data_prefix else []
 
 
-def _check_file(path: Path, dataset: dict[str, Any], facts: DatasetFacts, split: str) -> list[str]:
+def _check_file(path: Path, dataset: dict[str, Any], needs: DatasetNeeds, split: str) -> list[str]:
     """Checks a file or folder that is there."""
     root = Path(_root(dataset))
     if path.suffix == '.json' and is_cut_json(path):
         return [
             f'{name_of(dataset["type"])} ({split}) is incomplete: the annotation file '
-            f'{str(path)!r} is truncated. {facts.hint(split)}.'
+            f'{str(path)!r} is truncated. {needs.hint(split)}.'
         ]
-    if path.suffix == '.pkl' and facts.info_files:
+    if path.suffix == '.pkl' and needs.info_files:
         return check_info_file(path, root)
-    maps = facts.label_maps
+    maps = needs.label_maps
     if maps is not None and dataset.get('seg_map_suffix', maps.suffix) == maps.suffix:
-        return check_label_maps(path, root, facts.name, maps)
+        return check_label_maps(path, root, needs.name, maps)
     return []
 
 
-def _say_absent(name: str, root: str, by_split: dict[str, list[Path]], facts: DatasetFacts) -> str:
+def _say_absent(name: str, root: str, by_split: dict[str, list[Path]], needs: DatasetNeeds) -> str:
     """Says of one data set, in all splits that the run reads, what is not there and what to do."""
     paths = list(dict.fromkeys(path for paths in by_split.values() for path in paths))
-    hint = facts.hint(next(iter(by_split)))
+    hint = needs.hint(next(iter(by_split)))
     infos = [path for path in paths if path.suffix == '.pkl']
-    if facts.info_files and infos and Path(root).is_dir():
+    if needs.info_files and infos and Path(root).is_dir():
         hint += f'. The info files are made by: {create_infos_command(Path(root))}'
     return (
         f'{name} ({" and ".join(by_split)}) is missing or incomplete: there is no '

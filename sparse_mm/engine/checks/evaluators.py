@@ -13,7 +13,7 @@ from sparse_mm.engine.hosts import (
     IMAGE_ID_METRICS,
     NUSCENES_METRICS,
     data_prefixes,
-    dataset_facts,
+    dataset_needs,
     is_kind,
     is_remote,
     name_of,
@@ -35,7 +35,7 @@ def check_evaluator(cfg: Config, split: str) -> list[str]:
     if not isinstance(evaluator, dict | list | tuple) or not loader:
         return []
     datasets = list(leaf_datasets(loader['dataset']))
-    if any(dataset_facts(dataset['type']).draws_itself for dataset in datasets):
+    if any(dataset_needs(dataset['type']).draws_itself for dataset in datasets):
         return []  # it makes the file
     metrics, prefixes = metric_configs(evaluator), data_prefixes(evaluator)
     sets = [datasets] * len(metrics)

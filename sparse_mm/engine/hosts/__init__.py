@@ -1,6 +1,6 @@
 """What is known of the packages that models come from, and of MMEngine's own names.
 
-The one table of such facts. A type in a config is a name (``'Resize'``), a name after its scope or
+All of it stands here alone. A type in a config is a name (``'Resize'``), a name after its scope or
 module (``'mmdet.Resize'``), or a class; what holds of a class holds of those derived from it. What
 the hosts' Swins are called stands where the backbones read it, and is handed on here.
 """
@@ -8,10 +8,10 @@ the hosts' Swins are called stands where the backbones read it, and is handed on
 from sparse_mm.engine.hosts.datasets import (
     INFO_KEYS,
     OLD_INFO_KEYS,
-    DatasetFacts,
+    DatasetNeeds,
     LabelMaps,
     create_infos_command,
-    dataset_facts,
+    dataset_needs,
     is_remote,
     label_maps_command,
     update_infos_command,
@@ -51,12 +51,12 @@ __all__ = [
     'SPARSE_TWINS',
     'TEXT_PARTS',
     'WRITERS',
-    'DatasetFacts',
+    'DatasetNeeds',
     'Host',
     'LabelMaps',
     'create_infos_command',
     'data_prefixes',
-    'dataset_facts',
+    'dataset_needs',
     'host_of',
     'is_kind',
     'is_mean',

@@ -23,7 +23,7 @@ class LabelMaps:
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
+class DatasetNeeds:
     """What a data set needs to be read.
 
     Attributes:
@@ -63,22 +63,22 @@ class DatasetFacts:
 
 
 DATASETS = {
-    'ShapesDataset': DatasetFacts(draws_itself=True),
-    'DrivingDataset': DatasetFacts(draws_itself=True),
-    'MotionClips': DatasetFacts(draws_itself=True),
+    'ShapesDataset': DatasetNeeds(draws_itself=True),
+    'DrivingDataset': DatasetNeeds(draws_itself=True),
+    'MotionClips': DatasetNeeds(draws_itself=True),
     # These download themselves.
     **{
-        name: DatasetFacts(draws_itself=True)
+        name: DatasetNeeds(draws_itself=True)
         for name in ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
     },
-    'CocoDataset': DatasetFacts(
+    'CocoDataset': DatasetNeeds(
         'COCO',
         'annotations/instances_train2017.json, annotations/instances_val2017.json, train2017/ and '
         'val2017/ in one folder',
         'COCO_ROOT',
         instead='configs/sparsevit_maskrcnn_shapes.py needs no data set',
     ),
-    'CityscapesDataset': DatasetFacts(
+    'CityscapesDataset': DatasetNeeds(
         'Cityscapes',
         'leftImg8bit/ and gtFine/, each with train/ and val/, in one folder',
         'CITYSCAPES_ROOT',
@@ -86,14 +86,14 @@ DATASETS = {
             '_gtFine_labelTrainIds.png', ('_gtFine_polygons.json', '_gtFine_labelIds.png')
         ),
     ),
-    'NuScenesDataset': DatasetFacts(
+    'NuScenesDataset': DatasetNeeds(
         'nuScenes',
         'samples/, nuscenes_infos_train.pkl and nuscenes_infos_val.pkl (made by '
         "mmdet3d's tools/create_data.py) in one folder",
         'NUSCENES_ROOT',
         info_files=True,
     ),
-    'ImageNet': DatasetFacts(
+    'ImageNet': DatasetNeeds(
         'ImageNet',
         'train/ and val/ with a folder for each class, in one folder',
         'IMAGENET_ROOT',
@@ -101,30 +101,30 @@ DATASETS = {
         class_folders=True,
         num_classes=1000,
     ),
-    'KineticsDataset': DatasetFacts(
+    'KineticsDataset': DatasetNeeds(
         'Kinetics-400',
         'train/ and val/ with a folder for each class, and label_map_k400.txt, in one folder',
         'KINETICS_ROOT',
         instead='projects/video_recognition/configs/video_sparseformer_motion.py needs no data set',
     ),
-    'ImageNet21k': DatasetFacts(
+    'ImageNet21k': DatasetNeeds(
         'ImageNet-21K',
         'train/ with a folder for each class, in one folder',
         'IMAGENET21K_ROOT',
         split_folder=True,
         class_folders=True,
     ),
-    'CustomDataset': DatasetFacts(class_folders=True),  # mmpretrain's
+    'CustomDataset': DatasetNeeds(class_folders=True),  # mmpretrain's
 }
 
 
-def dataset_facts(kind: Any) -> DatasetFacts:
+def dataset_needs(kind: Any) -> DatasetNeeds:
     """What is known of a data set; of one that is not in the table, that it lies somewhere."""
     for name in names_of(kind):
         if name in DATASETS:
             return DATASETS[name]
     # Data sets that others derive from nuScenes' keep its name, and lie as it does.
-    return DATASETS['NuScenesDataset'] if 'NuScenes' in name_of(kind) else DatasetFacts()
+    return DATASETS['NuScenesDataset'] if 'NuScenes' in name_of(kind) else DatasetNeeds()
 
 
 LOCAL_BACKENDS = 'local', 'disk', 'LocalBackend', 'HardDiskBackend'

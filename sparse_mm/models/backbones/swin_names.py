@@ -1,6 +1,6 @@
 """The hosts' Swin Transformers by name: their classes, their arguments and what those default to.
 
-The one table of these facts. The backbones read it here, since models import nothing of the engine;
+They stand here alone. The backbones read it here, since models import nothing of the engine;
 ``sparse_mm.engine.hosts`` hands it on to the tools.
 """
 

@@ -111,7 +111,7 @@ def test_a_copy_reads_the_frames_of_its_time():
         nn.init.normal_(model.focusing.mixing.generate.weight)
     model.out_type = 'tokens'
     for unit in (model.focusing, *model.cortex):
-        unit.attn = nn.Identity()  # tokens do not talk
+        unit.attn = nn.Identity()  # tokens do not attend to each other
     tokens, _, _ = model(clips)
     tokens[:, 8:12].square().sum().backward()  # the third copy's: frames 4 and 5, and between
     seen = clips.grad.abs().sum((0, 1, 3, 4)) > 0

@@ -88,7 +88,7 @@ class Plan:
 def how_to_start(device: str) -> str | None:
     """How children that can use a device are started: ``'fork'`` or ``'spawn'``; None for no way.
 
-    A fork is tried first, for it has no imports to repeat. It fails where the parent has talked to
+    A fork is tried first, for it has no imports to repeat. It fails where the parent has used
     the driver: ``torch.cuda.is_available()`` does, unless NVML answers in its place.
     """
     if device == 'cpu':
