@@ -140,7 +140,7 @@ def test_the_readmes_fixed_ratios_are_read_as_they_are_printed(tmp_path):
     pytest.importorskip('mmdet')
     text = (ROOT / 'README.md').read_text()
     path = tmp_path / 'mine.py'
-    path.write_text(re.search(r'## Use it in your config\n+```python\n(.*?)```', text, re.S)[1])
+    path.write_text(re.search(r'## Use it in your config\n.*?```python\n(.*?)```', text, re.S)[1])
     cfg = read_config(str(path))
     init_default_scope('mmdet')
     model = MODELS.build({**cfg.model.backbone, 'init_cfg': None, 'embed_dims': 24})
