@@ -100,6 +100,7 @@ RUN_BY = {
     ),
     'tools/analysis_tools/visualize_sparsity.py': (
         'tools/test_visualize_sparsity.py::test_the_dense_model_at_half_size_stands_beside_it',
+        'tools/test_visualize_sparsity_of_clips.py::test_some_frames_beside_the_dense_model',
     ),
     'tools/analysis_tools/window_usage.py': (
         'tools/test_window_usage.py::test_dense_skips_nothing_but_reaches_over_padding',
