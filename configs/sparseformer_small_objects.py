@@ -1,6 +1,6 @@
 # Tokens that focus, without a data set: small objects, about a hundredth of the picture, carry the
 # class, so that the tokens must find them. tools/analysis_tools/focus_share.py tells which share of
-# the sampling points lies on them, look after look.
+# the sampling points lies on them, iteration after iteration.
 _base_ = './sparseformer_shapes.py'
 
 model = dict(

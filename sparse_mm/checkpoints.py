@@ -46,7 +46,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             if remote:
                 checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
             else:
-                # Mapped, not read: a look at names and shapes of a large checkpoint costs nothing.
+                # Mapped, not read: reading names and shapes of a large checkpoint costs nothing.
                 checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
     except UnsafeContentError as error:
         raise _unsafe(path, error.what) from error

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
     parser.add_argument(
-        '--samples', type=int, default=20, help='samples of each set to look for (default: 20)'
+        '--samples', type=int, default=20, help='samples of each set to check (default: 20)'
     )
     return parser.parse_args()
 
@@ -33,7 +33,7 @@ def look_at(dataset: Any, split: str, num_samples: int) -> list[str]:
     Args:
         dataset: The data set, loaded.
         split: Its name.
-        num_samples: How many samples to look for; data sets of videos open them.
+        num_samples: How many samples to check; data sets of videos open them.
     """
     own = getattr(dataset, 'describe', None)
     print(f'{split}: {own() if own else f"{len(dataset)} samples."}')
@@ -48,11 +48,11 @@ def look_at(dataset: Any, split: str, num_samples: int) -> list[str]:
 
 
 def check(cfg: Config, num_samples: int) -> list[str]:
-    """Builds every data set of a config, and looks at it.
+    """Builds every data set of a config, and checks it.
 
     Args:
         cfg: The config.
-        num_samples: How many samples of each to look for.
+        num_samples: How many samples of each to check.
 
     Returns:
         What is wrong, a sentence each.

@@ -1,4 +1,4 @@
-"""Perceiver IO: latents that look once, and are asked for the class."""
+"""Perceiver IO: latents that attend to the image once; a query reads the class from them."""
 
 import torch
 from mmengine.model import BaseModule
@@ -60,7 +60,7 @@ class PerceiverIO(BaseModule):
         positions = fourier_positions(image_size // 4, image_size // 4, bands)
         self.register_buffer('positions', positions, persistent=False)
         self.latents = fresh_latents(num_latents, dim)
-        self.look = LatentLayer(dim, channels + positions.shape[-1])
+        self.cross_attention = LatentLayer(dim, channels + positions.shape[-1])
         self.block = nn.ModuleList(
             LatentLayer(dim, num_heads=num_heads) for _ in range(block_depth)
         )
@@ -78,9 +78,9 @@ class PerceiverIO(BaseModule):
         batch = len(images)
         places = self.stem(images).flatten(2).transpose(1, 2)  # (B, H / 4 * W / 4, channels)
         places = torch.cat([places, self.positions.expand(batch, -1, -1)], -1)
-        latents = self.look(self.latents.expand(batch, -1, -1), places)  # (B, N, dim)
+        latents = self.cross_attention(self.latents.expand(batch, -1, -1), places)  # (B, N, dim)
         for _ in range(self.blocks):
             for layer in self.block:
                 latents = layer(latents)
-        answer = self.decode(self.query.expand(batch, -1, -1), latents)  # (B, 1, dim)
-        return self.head(answer[:, 0])
+        output = self.decode(self.query.expand(batch, -1, -1), latents)  # (B, 1, dim)
+        return self.head(output[:, 0])

@@ -34,7 +34,7 @@ def disabled() -> Iterator[None]:
 
 
 def nobody_watches() -> bool:
-    """Whether nothing in this thread looks at the operators: no gradients, modes or captures."""
+    """Whether nothing in this thread observes the operators: no gradients, modes or captures."""
     return not (
         _disabled.get()
         or torch.is_grad_enabled()

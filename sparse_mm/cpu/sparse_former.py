@@ -17,8 +17,8 @@ from sparse_mm.cpu.linear import OneDNNLinear
 from sparse_mm.models.backbones.bootstrapped_sparse_former import (
     BootstrappedSparseFormer,
     Focusing,
-    Look,
     QuickGELU,
+    Sampling,
     TransformerBlock,
 )
 from sparse_mm.models.backbones.sparse_former import SparseFormer
@@ -44,7 +44,7 @@ TOKENS = 256
 KNOWN: frozenset[type] = frozenset(
     {
         *(SparseFormer, SparseFormerUnit, SelfAttention, PointSampler, RoISampler),
-        *(BootstrappedSparseFormer, Focusing, Look, TransformerBlock, QuickGELU),
+        *(BootstrappedSparseFormer, Focusing, Sampling, TransformerBlock, QuickGELU),
         *(AdaptiveMixing, StaticMixing, LinearDecoding),
         *(EarlyConvolution, PatchFeatures, ResNetC2, Bottleneck, RGBFeatures),
         *(ModuleList, nn.ModuleList, nn.Sequential, nn.Identity, nn.GELU),

@@ -78,8 +78,8 @@ def _kernel(  # type: ignore[no-untyped-def]
                 logits += tl.load(bias + head * N * N + pair, mask=pairs, other=0.0).to(tl.float32)
                 if MASKED:
                     # The first mask is zeros: most windows read none.
-                    torn = pairs & (kind > 0)
-                    mask = tl.load(masks + kind * (N * N) + pair, mask=torn, other=0.0)
+                    split = pairs & (kind > 0)
+                    mask = tl.load(masks + kind * (N * N) + pair, mask=split, other=0.0)
                     logits += mask.to(tl.float32)
                 logits = tl.where((columns < N)[None, :], logits, float('-inf'))
                 larger = tl.maximum(largest, tl.max(logits, 1))

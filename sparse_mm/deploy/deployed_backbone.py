@@ -38,7 +38,7 @@ class DeployedBackbone(BaseModule):
     """Computes a backbone on an engine; for inference.
 
     It has the backbone's weights under the backbone's own names, so checkpoints load as into the
-    backbone, and whatever else is asked of it is the backbone's: ``set_pruning_ratios``,
+    backbone, and all other attributes are the backbone's: ``set_pruning_ratios``,
     ``out_indices``. A graph is made when images of a size first come, for the weights and ratios
     that the backbone has then; after other weights or ratios it is another graph. Exported files
     are kept on disk. Each new graph is compared with PyTorch before it is used.

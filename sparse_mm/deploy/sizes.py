@@ -70,7 +70,7 @@ def check_maps(outputs: Sequence[Tensor]) -> None:
     """Checks that a backbone returns maps, from which padding can be cut off.
 
     Raises:
-        BadInputError: It does not: latent tokens look at the whole image, padding included.
+        BadInputError: It does not: latent tokens sample the whole image, padding included.
     """
     if any(out.dim() != 4 for out in outputs):
         raise BadInputError(

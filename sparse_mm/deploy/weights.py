@@ -1,4 +1,4 @@
-"""Which weights a graph was made of: a digest for files, and a quick look for each pass."""
+"""Which weights a graph was made of: a digest for files, a quick comparison before each pass."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparse_mm.models.backbones.prunable import KEY
 
-# Numbers of each tensor that a quick look compares.
+# Numbers of each tensor that the quick comparison reads.
 SAMPLES = 16
 
 

@@ -35,7 +35,7 @@ def kind_of_model(model: Any) -> str:
 
 
 def _dense_head(model: Any) -> Any:
-    """The head that looks at every place of the maps: RPN, or a one-stage detector's only one."""
+    """The head that computes every position: RPN, or a one-stage detector's only head."""
     for name in ('rpn_head', 'bbox_head'):
         head = getattr(model, name, None)
         if isinstance(head, nn.Module) and hasattr(head, 'predict_by_feat'):

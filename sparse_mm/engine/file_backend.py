@@ -56,7 +56,7 @@ def remove_leftovers(folder: Path) -> None:
     """Removes the unfinished files that :func:`write_atomically` had begun when it was killed.
 
     Args:
-        folder: A work directory that no other run uses; its folders are looked at, too.
+        folder: A work directory that no other run uses; its folders are searched, too.
     """
     for path in (*folder.glob('.*.*'), *folder.glob('*/.*.*')):
         process = path.suffix[1:]

@@ -65,7 +65,7 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
     Args:
         cfg: The run's config.
         split: ``'val'`` or ``'test'``.
-        dataset: The split's data set, of which a few images are looked at where the pipeline keeps
+        dataset: The split's data set, of which a few images are read where the pipeline keeps
             their shape; without it they are taken to be 4:3.
 
     Raises:

@@ -23,7 +23,7 @@ from sparse_mm.errors import BadInputError
 
 # Under which rank 0 tells the name that it drew last.
 NAME = 'sparse_mm/start'
-PAUSE = 0.02  # seconds between two looks into the store
+PAUSE = 0.02  # seconds between two reads of the store
 
 
 def place_of_this_start(seconds: float) -> dict[str, Any]:

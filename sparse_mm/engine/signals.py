@@ -1,4 +1,4 @@
-"""Leaving in order when a scheduler asks: SIGTERM, then some seconds of grace, then a kill."""
+"""Leaving in order when a scheduler stops a run: SIGTERM, some seconds of grace, then a kill."""
 
 import signal
 from collections.abc import Iterator

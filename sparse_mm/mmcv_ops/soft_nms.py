@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# How many of the best boxes are looked at together.
+# How many of the best boxes are processed together.
 BLOCK = 128
 
 

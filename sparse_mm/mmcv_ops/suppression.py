@@ -10,7 +10,7 @@ def greedy_keep(higher: Tensor, lower: Tensor, count: int) -> Tensor:
     Greedy suppression goes through the boxes by falling score; a box that is still there removes
     those below it that overlap it too much. Here all boxes are decided at once, again and again,
     each by the latest decision about those above it. The best box is right from the start, one
-    that only meets right ones is right a turn later, so the turns end with the greedy answer after
+    that only meets right ones is right a turn later, so the turns end with the greedy result after
     as many as the longest chain of boxes that decide about each other, which is short in pictures.
 
     Args:

@@ -42,7 +42,7 @@ _executors: list[Executor] = []
 
 
 def register(executor: Executor) -> None:
-    """Adds an executor; those added first are asked first."""
+    """Adds an executor; those added first are tried first."""
     _executors.append(executor)
 
 

@@ -1,4 +1,4 @@
-"""SparseFormers on a CPU: the same outputs as the plain path's, and only where nobody looks."""
+"""SparseFormers on a CPU: outputs as the plain path's, and only where nothing observes them."""
 
 import pytest
 import torch

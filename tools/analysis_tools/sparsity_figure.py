@@ -24,7 +24,7 @@ from tools.analysis_tools.window_usage import BackboneAlone
 
 
 @torch.no_grad()
-def look(
+def run_model(
     model: Any, cfg: Config, shown: SeenPicture, names: dict[str, Any], score_thr: float
 ) -> tuple[np.ndarray, int, np.ndarray, str]:
     """Runs the model on a picture.
@@ -63,7 +63,7 @@ def look(
 def dense_at_half_size(
     model: Any, cfg: Config, shown: SeenPicture, names: dict[str, Any], score_thr: float
 ) -> tuple[tuple[np.ndarray, str], str]:
-    """What the dense model finds at half of the size, as :func:`look` gives it.
+    """What the dense model finds at half of the size, as :func:`run_model` gives it.
 
     Returns:
         The picture with its title, and what pruning costs at full size, for that one's title.
@@ -74,7 +74,7 @@ def dense_at_half_size(
     pruned = f', {gmacs(backbone, shown.inputs):.2f} GMACs'
     backbone.set_pruning_ratios(0)
     try:
-        _, _, beside, _ = look(model, cfg, small, names, score_thr)
+        _, _, beside, _ = run_model(model, cfg, small, names, score_thr)
         title = f'dense at half of the size, {gmacs(backbone, small.inputs):.2f} GMACs'
     finally:
         backbone.set_pruning_ratios(ratios)
@@ -150,7 +150,7 @@ class Drawer:
             else through_test_pipeline(path, self.cfg, self.model.data_preprocessor)
         )
         about = self.cfg, shown, self.names, self.score_thr
-        counts, layers, beside, title = look(self.model, *about)
+        counts, layers, beside, title = run_model(self.model, *about)
         share = float(counts[counts >= 0].mean()) / layers
         panels = [(beside, title)]
         if self.half_size:

@@ -46,7 +46,7 @@ def select(tables: dict[str, Table], only: Sequence[str]) -> dict[str, list[Row]
     """Finds the rows to measure, table by table.
 
     Args:
-        tables: Those to look in.
+        tables: Those to search.
         only: Names of rows, in whatever case; all rows if there are none.
 
     Raises:
@@ -69,7 +69,7 @@ def select(tables: dict[str, Table], only: Sequence[str]) -> dict[str, list[Row]
 
 
 def compare(name: str, table: Table, chosen: Sequence[Row], how: Measurement) -> Result:
-    """Builds, counts and, if asked for, times rows of a table, and measures their memory.
+    """Builds, counts and, if wanted, times rows of a table, and measures their memory.
 
     Args:
         name: Of the table.

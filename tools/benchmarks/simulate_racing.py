@@ -121,7 +121,7 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--worlds', type=int, default=8, help='landscapes (default: 8)')
-    parser.add_argument('--first', type=int, default=12, help='images of the first look')
+    parser.add_argument('--first', type=int, default=12, help='images of the first scoring')
     parser.add_argument('--errors', type=float, default=3.0, help='standard errors to be dropped')
     parser.add_argument('--common', type=float, nargs='+', default=[0.8], help='share of the noise')
     parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))

@@ -1,4 +1,4 @@
-"""What a pass asks of a GPU, counted without one: kernels, bytes that they move, and waits.
+"""What a pass costs on a GPU, counted without one: kernels, bytes that they move, and waits.
 
     python -m tools.benchmarks.traffic
 
@@ -64,7 +64,7 @@ class Traffic(TorchDispatchMode):
         self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if function.namespace == 'prim':  # a look at a fake tensor's device
+        if function.namespace == 'prim':  # reading a fake tensor's device
             return function(*args, **kwargs)
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if _waits(function, inputs, args, kwargs):

@@ -1,4 +1,4 @@
-"""Draws clips whose class is how a thing changes, and never how it looks.
+"""Draws clips whose class is the motion of an object, never its appearance.
 
 Everything that a class is about goes round in a circle, at a random place of it: a thing that moves
 comes back on the other side, one that grows is small again after its largest, and the two colours

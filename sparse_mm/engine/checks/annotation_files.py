@@ -18,7 +18,7 @@ from sparse_mm.engine.hosts import (
     update_infos_command,
 )
 
-BEGINNING = 65536  # bytes of a pickle that are looked at
+BEGINNING = 65536  # bytes of a pickle that are read
 
 
 def is_cut_json(path: Path) -> bool:

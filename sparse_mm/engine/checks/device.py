@@ -1,4 +1,4 @@
-"""Whether the device that is asked for is there."""
+"""Whether the device in the config exists."""
 
 import torch
 from mmengine.config import Config

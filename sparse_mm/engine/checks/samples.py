@@ -15,7 +15,7 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
     Args:
         dataset: The data set, loaded.
         split: Name for the messages.
-        num_images: How many samples to look at, evenly spread over the data set.
+        num_images: How many samples to check, evenly spread over the data set.
     """
     if len(dataset) == 0:
         return [
@@ -35,7 +35,7 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         problems.append(
-            f'The {split} set is incomplete: {len(missing)} of {len(paths)} files looked for are '
+            f'The {split} set is incomplete: {len(missing)} of {len(paths)} files are '
             f'missing, the first is {missing[0]!r}; copy or unpack the data set again.'
         )
     return problems

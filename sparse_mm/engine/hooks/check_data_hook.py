@@ -19,7 +19,7 @@ class CheckDataHook(Hook):
     """Looks for a sample of each data set's images, and at all cameras, before the run starts.
 
     Args:
-        num_images: How many images to look for, evenly spread over the data set. Defaults to 1000.
+        num_images: How many images to check for, evenly spread over the data set. Defaults to 1000.
     """
 
     priority = 'VERY_HIGH'

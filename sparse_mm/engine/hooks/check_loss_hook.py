@@ -18,7 +18,8 @@ class CheckLossHook(Hook):
 
     Args:
         patience: How many in a row end the run. Defaults to 10.
-        interval: After how many iterations to look; looking waits for a GPU. Defaults to 10.
+        interval: After how many iterations to read the count; reading waits for a GPU. Defaults
+            to 10.
     """
 
     priority = 'VERY_HIGH'  # before the checkpoint hook saves
@@ -35,7 +36,7 @@ class CheckLossHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Counts, and looks at the count now and then.
+        """Counts, and reads the count now and then.
 
         Raises:
             BadInputError: The last losses were not finite.

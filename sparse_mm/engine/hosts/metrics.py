@@ -117,7 +117,7 @@ def names_given(metric: Any, meta: Mapping[str, Any]) -> list[str]:
     return [f'{metric.prefix}/pred_instances_3d_NuScenes/{name}' for name in names]
 
 
-# What most people look at first, of each evaluator.
+# The main metric of each evaluator.
 USUAL_METRICS = {
     'CocoPanopticMetric': 'coco_panoptic/PQ',
     'LVISMetric': 'lvis/bbox_AP',

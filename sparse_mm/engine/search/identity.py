@@ -1,4 +1,4 @@
-"""All that a score depends on, as a few digests: whether an old answer still stands.
+"""All that a score depends on, as a few digests: whether an old score can still be used.
 
 A search is taken up again only where every part is as it was. What is cheap to compare by content
 is: weights, the validation images that are scored, the code of model, data and metrics. Paths are

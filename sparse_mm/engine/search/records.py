@@ -27,7 +27,7 @@ from sparse_mm.search.space import Candidate
 FORMAT = 'sparse_mm search, version 3'
 # Has no scores by images; its others still stand.
 FORMER = 'sparse_mm search, version 2'
-# What a search writes beside its state, and what must not stand for the next one's answers.
+# What a search writes beside its state, and what must not be taken for the next one's results.
 RESULTS = ('best*.json', 'history.csv', 'pareto.png', 'start.pth')
 
 

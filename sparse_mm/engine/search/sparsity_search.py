@@ -259,7 +259,7 @@ class SparsitySearch:
         reasons = ', '.join(sorted({r.failure for r in self.records.all if r.failure})[:3])
         return BadInputError(
             f'There is no winner: none of the {len(self.records.all)} settings that were scored '
-            f'has a finite {self.settings.metric} ({reasons}); look at the losses of the training, '
+            f'has a finite {self.settings.metric} ({reasons}); check the losses of the training, '
             'and search from a checkpoint before they diverged.'
         )
 

@@ -85,8 +85,8 @@ class PrunableBackbone(BaseModule):
         if self._override is not None:
             return self._override
         # Averaged copies are kept in step by writing to their buffers; on a CPU that is seen
-        # here. On a GPU a look would wait for the device, so there `set_pruning_ratios` or loading
-        # a `state_dict` is what counts.
+        # here. On a GPU reading them would wait for the device, so there only
+        # `set_pruning_ratios` and loading a `state_dict` change the ratios.
         capturing = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if self.saved_ratios.device.type == 'cpu' and not capturing:
             self._read_buffer()

@@ -1,4 +1,4 @@
-"""SparseFormer: a few latent tokens that look where they want, instead of a grid of patches."""
+"""SparseFormer: a few latent tokens with RoIs that they sample, instead of a grid of patches."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -88,7 +88,7 @@ class SparseFormer(BaseModule):
             heads.
     """
 
-    axes = 2  # of what the tokens look at
+    axes = 2  # of a RoI
 
     def __init__(
         self,

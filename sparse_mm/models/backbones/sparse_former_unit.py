@@ -1,4 +1,4 @@
-"""A unit of SparseFormer: attention among tokens, a look at the image or clip, an FFN."""
+"""A unit of SparseFormer: attention among tokens, sampling of the image or clip, an FFN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -72,14 +72,14 @@ class SelfAttention(nn.Module):
 
 
 class PointSampler(nn.Module):
-    """Tells where in their RoIs tokens look (SparseFormer, section 3.2).
+    """Computes the sampling points in the RoIs of tokens (SparseFormer, section 3.2).
 
     Args:
         dim: Channels of a token.
         num_points: Points ``P`` that each token samples.
         norm_epsilon: Of the tokens' normalisation.
         spread_epsilon: Added to the points' standard deviation.
-        axes: Dimensions ``D`` of what they look at: 2 of an image, 3 in a clip.
+        axes: Dimensions ``D`` of a RoI: 2 in an image, 3 in a clip.
         spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 
@@ -123,7 +123,7 @@ class RoISampler(PointSampler):
         dim: Channels of a token.
         num_points: Points that each token samples.
         spread_epsilon: Added to the points' standard deviation.
-        axes: Dimensions of what they look at: 2 of an image, 3 in a clip.
+        axes: Dimensions of a RoI: 2 in an image, 3 in a clip.
         spreads_time: Whether points in a clip start spread over the time of their RoI.
     """
 

@@ -1,4 +1,4 @@
-"""VideoSparseFormer: latent tokens that look where and when they want in a clip."""
+"""VideoSparseFormer: latent tokens that sample a clip in RoIs of space and time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from sparse_mm.models.pretrained import backbone_weights
 
 @MODELS.register_module()
 class VideoSparseFormer(SparseFormer):
-    """SparseFormer for clips: its tokens, repeated along time, look at boxes of space and time.
+    """SparseFormer for clips: its tokens, repeated along time, sample RoIs of space and time.
 
     Source of the method: SparseFormer (Gao et al., ICLR 2024, https://arxiv.org/abs/2304.03768,
     appendix). Every frame goes through the stem by itself, so time keeps its resolution. A token's

@@ -1,4 +1,4 @@
-"""Places of a map ask latent tokens, by what they are and by where their RoIs lie."""
+"""Positions of a map attend to latent tokens, by content and by the geometry of their RoIs."""
 
 from contextlib import nullcontext
 
@@ -29,9 +29,9 @@ class RoIAttention(nn.Module):
 
     Let ``u`` be a place relative to the centre of a token's RoI, in units of half its size. The
     place's attention to the token has the logit ``q · k + b - s |u|² / 2``: content, an importance
-    ``b`` and a sharpness ``s`` that the token itself chooses. So a place asks the tokens whose RoIs
-    cover or neighbour it; a constant rival of logit 0 that says nothing keeps places apart from
-    tokens far away. A token answers ``v + v_x u_x + v_y u_y``: its content and how that
+    ``b`` and a sharpness ``s`` that the token itself chooses. So a position attends to the tokens
+    whose RoIs cover or neighbour it; a constant logit 0 with the value 0 keeps positions apart from
+    tokens far away. The value of a token is ``v + v_x u_x + v_y u_y``: its content and how that
     changes over its RoI.
 
     Both ``u`` and ``|u|²`` are polynomials of the place's coordinates, so geometry becomes a few
@@ -42,7 +42,7 @@ class RoIAttention(nn.Module):
     Args:
         token_dim: Channels of a token.
         place_dim: Channels of a place.
-        dim: Channels of queries and answers.
+        dim: Channels of queries and outputs.
         num_heads: Heads.
     """
 
@@ -71,7 +71,7 @@ class RoIAttention(nn.Module):
             rois: ``(B, N, 4)``, (x1, y1, x2, y2) relative to the image.
 
         Returns:
-            The answers, ``(B, H, W, dim)``.
+            The outputs, ``(B, H, W, dim)``.
         """
         height, width = places.shape[1:3]
         rois = at_least_float32(rois)
@@ -83,7 +83,7 @@ class RoIAttention(nn.Module):
         device = tokens.device.type
         known = torch.amp.is_autocast_available(device)  # not on the meta device
         with torch.autocast(device, enabled=False) if known else nullcontext():
-            answers = self._attend(
+            outputs = self._attend(
                 at_least_float32(query) * query.shape[-1] ** -0.5,
                 at_least_float32(key),
                 [at_least_float32(value) for value in values],
@@ -92,8 +92,8 @@ class RoIAttention(nn.Module):
                 rois,
                 place_centres(height, width, rois.device, rois.dtype),
             )  # (B, heads, P, d)
-        answers = answers.to(query.dtype).transpose(1, 2).flatten(2)  # (B, P, dim)
-        return self.proj(answers).unflatten(1, (height, width))
+        outputs = outputs.to(query.dtype).transpose(1, 2).flatten(2)  # (B, P, dim)
+        return self.proj(outputs).unflatten(1, (height, width))
 
     def _heads(self, x: Tensor) -> Tensor:
         """``(B, n, c)`` -> ``(B, heads, n, c / heads)``."""
@@ -119,12 +119,12 @@ class RoIAttention(nn.Module):
         ones = torch.ones_like(places[:, :1])
         polynomial = torch.cat([places**2, places, ones], dim=-1)  # (P, 5)
         query = torch.cat([query, polynomial.expand(*query.shape[:2], -1, -1)], dim=-1)
-        # answer = v + Σ v_xy scale (place - centre), multiplied out.
+        # output = v + Σ v_xy scale (place - centre), multiplied out.
         slopes = [value * scale[..., axis, None] for axis, value in enumerate(values[1:])]
         level = values[0] - sum(slope * centre[..., i, None] for i, slope in enumerate(slopes))
         value = torch.cat([level, *slopes], dim=-1)  # (B, heads, N, 3d)
         # The rival of logit 0, without a word to say.
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-        answer = attention(query, key, value, scale=1.0)
-        level, slope_x, slope_y = answer.chunk(3, dim=-1)  # (B, heads, P, d) each
+        output = attention(query, key, value, scale=1.0)
+        level, slope_x, slope_y = output.chunk(3, dim=-1)  # (B, heads, P, d) each
         return level + slope_x * places[:, :1] + slope_y * places[:, 1:]

@@ -1,4 +1,4 @@
-"""Regions of interest of latent tokens: how they move, and where in an image they look.
+"""Regions of interest of latent tokens: how they are adjusted, and where they sample an image.
 
 The geometry of SparseFormer (Gao et al., ICLR 2024, section 3.2) in pure functions. A RoI is a box
 in relative coordinates, [0, 1] over the image, as ``(lower corner, upper corner)``: in an image
@@ -75,7 +75,7 @@ def time_offsets(count: int) -> Tensor:
     The times are those of Chebyshev's nodes: after division by three deviations, however many there
     are, all of them lie inside the box (the outermost at 0.47 of its length from the middle), and
     no frame is left out where the box has up to two thirds as many frames as points. Points that
-    are neighbours in the image look at different times. With a deviation more than twice that of
+    are neighbours in the image sample different times. With a deviation more than twice that of
     x, a step of the optimizer moves them by less.
     """
     nodes = torch.sin(math.pi * ((torch.arange(count) + 0.5) / count - 0.5))

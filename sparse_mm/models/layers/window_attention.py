@@ -25,7 +25,7 @@ class Kernel(Protocol):
         """Computes it, as :func:`attend` does without dropout."""
 
 
-# Those that are asked before PyTorch's attention: sparse_mm.cuda.use_window_kernel adds one.
+# Those that are tried before PyTorch's attention: sparse_mm.cuda.use_window_kernel adds one.
 KERNELS: list[Kernel] = []
 
 

@@ -21,13 +21,13 @@ class LatentToPyramid(BaseModule):
 
     1. **Local features.** The early map knows where edges and textures are. Convolutions of stride
        2, as narrow as it is, bring it to every level.
-    2. **Questions.** At strides of ``ask_stride`` and more each place asks all tokens: see
-       :class:`RoIAttention`. A finer level takes the answers of the next coarser one, enlarged: the
-       tokens know what and roughly where, the local features exactly where.
-    3. **Sum.** Local features and answers, each through a linear layer.
+    2. **Attention.** At strides of ``attention_stride`` and more each position attends to all
+       tokens: see :class:`RoIAttention`. A finer level takes the output of the next coarser one,
+       enlarged: tokens hold what is there and roughly where, local features hold exactly where.
+    3. **Sum.** Local features and attended ones, each through a linear layer.
 
-    The alternative, tokens that paint patches of features into their RoIs, was tried on the
-    generated scenes: in the end as good, slower to learn, and dearer at the size of COCO
+    The alternative, tokens that paste patches of features into their RoIs, was tried on the
+    generated scenes: equal in the end, slower to learn, and more expensive at the size of COCO
     (docs/results.md).
 
     Args:
@@ -37,7 +37,7 @@ class LatentToPyramid(BaseModule):
         strides: Strides of the maps, each twice the one before; the first may be that of the early
             map or more. Defaults to (4, 8, 16, 32).
         feature_stride: Stride of the early map. Defaults to 4.
-        ask_stride: The finest stride whose places ask the tokens themselves. Defaults to 8.
+        attention_stride: The finest stride whose positions attend to the tokens. Defaults to 8.
         num_heads: Heads of the attention. Defaults to 8.
         norm_cfg: Normalisation of local features. Defaults to dict(type='GN', num_groups=8).
         init_cfg: See ``BaseModule``. Defaults to None.
@@ -54,7 +54,7 @@ class LatentToPyramid(BaseModule):
         out_channels: int = 256,
         strides: Sequence[int] = (4, 8, 16, 32),
         feature_stride: int = 4,
-        ask_stride: int = 8,
+        attention_stride: int = 8,
         num_heads: int = 8,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -70,20 +70,20 @@ class LatentToPyramid(BaseModule):
                 f'strides of LatentToPyramid must start at {feature_stride} (the early map) or a '
                 f'power of two times it, and double from map to map, not {list(strides)}.'
             )
-        if strides[-1] < ask_stride:
+        if strides[-1] < attention_stride:
             raise BadInputError(
-                f'The coarsest stride {strides[-1]} must be at least ask_stride ({ask_stride}), or '
-                'no map would ever ask the tokens.'
+                f'The coarsest stride {strides[-1]} must be at least attention_stride '
+                f'({attention_stride}), or no map would attend to the tokens.'
             )
         if out_channels % num_heads:
             raise BadInputError(
                 f'out_channels {out_channels} is not divisible by {num_heads} heads; set num_heads.'
             )
         self.strides = tuple(strides)
-        self.ask_stride = ask_stride
+        self.attention_stride = attention_stride
         norm = norm_cfg or dict(type='GN', num_groups=8)
         self.local = nn.ModuleList()
-        self.ask = nn.ModuleList()
+        self.attend = nn.ModuleList()
         self.lateral = nn.ModuleList()
         # Steps from the early map down to the first level come before it.
         self.steps = [stride for stride in series if stride <= strides[-1]]
@@ -100,17 +100,17 @@ class LatentToPyramid(BaseModule):
             )
         for stride in self.strides:
             self.lateral.append(nn.Conv2d(feature_channels, out_channels, kernel_size=1))
-            if stride >= ask_stride:
-                self.ask.append(
+            if stride >= attention_stride:
+                self.attend.append(
                     RoIAttention(in_channels, feature_channels, out_channels, num_heads)
                 )
 
     def init_weights(self) -> None:
         """Initialises convolutions as ``ConvModule`` does, then the attention in its own way."""
         super().init_weights()
-        for ask in self.ask:
-            assert isinstance(ask, RoIAttention)
-            ask.init_weights()
+        for attend in self.attend:
+            assert isinstance(attend, RoIAttention)
+            attend.init_weights()
 
     def forward(self, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Builds the pyramid.
@@ -128,15 +128,15 @@ class LatentToPyramid(BaseModule):
             x = convolve(x)
             if stride in self.strides:
                 local.append(x)
-        answers: list[Tensor] = []
-        for level, ask in zip(reversed(local), reversed(self.ask), strict=False):
-            answer = ask(level.permute(0, 2, 3, 1), tokens, rois)  # (B, H', W', out_channels)
-            answers.insert(0, answer.permute(0, 3, 1, 2))
-        for level in reversed(local[: -len(answers)]):
+        attended: list[Tensor] = []
+        for level, attend in zip(reversed(local), reversed(self.attend), strict=False):
+            read = attend(level.permute(0, 2, 3, 1), tokens, rois)  # (B, H', W', out_channels)
+            attended.insert(0, read.permute(0, 3, 1, 2))
+        for level in reversed(local[: -len(attended)]):
             size = level.shape[-2:]
-            enlarged = F.interpolate(answers[0], size=size, mode='bilinear', align_corners=False)
-            answers.insert(0, enlarged)
+            enlarged = F.interpolate(attended[0], size=size, mode='bilinear', align_corners=False)
+            attended.insert(0, enlarged)
         return tuple(
-            lateral(x) + answer
-            for lateral, x, answer in zip(self.lateral, local, answers, strict=True)
+            lateral(x) + read
+            for lateral, x, read in zip(self.lateral, local, attended, strict=True)
         )

@@ -25,7 +25,7 @@ def build(cls=VideoSparseFormer, **options):
 
 
 def sampled_of(model, clips):
-    """Runs the model; gives its output, and RoIs and points of each look."""
+    """Runs the model; gives its output, and RoIs and points of each iteration."""
     found = []
     samplers = [module for module in model.modules() if isinstance(module, PointSampler)]
     handles = [
@@ -172,7 +172,7 @@ def test_one_step_moves_the_spread_of_time_no_more_than_that_of_x(num_points):
 
 
 @pytest.mark.parametrize(('replicates', 'frames'), [(8, 32), (8, 16), (4, 32), (1, 16)])
-def test_every_frame_is_looked_at_from_the_start(replicates, frames):
+def test_every_frame_is_sampled_from_the_start(replicates, frames):
     model = build(replicates=replicates)
     clips = torch.randn(1, 3, frames, 16, 16, requires_grad=True)
     model.train()(clips)[0].square().sum().backward()

@@ -162,7 +162,7 @@ ABLATIONS = Table(
         _few_tokens(
             'ViT/32',
             *(72.8, 1.4, 'patches'),
-            f'{READ}patches of 32 pixels before the units of SparseFormer-T, which do not look.',
+            f'{READ}patches of 32 pixels before the units of SparseFormer-T, which do not sample.',
         ),
         _few_tokens(
             'ViT/32*',
