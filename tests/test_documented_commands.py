@@ -94,6 +94,16 @@ def test_the_page_of_all_configs(call_tool, tmp_path, monkeypatch):
     assert 'box mAP 0.537' in text
 
 
+def test_the_page_has_every_config_and_the_sections_that_it_links_to():
+    text = (ROOT / 'docs' / 'model_zoo.md').read_text()
+    for path in (*ROOT.glob('configs/*.py'), *ROOT.glob('projects/*/configs/*.py')):
+        assert f'[{path.stem}](../{path.relative_to(ROOT).as_posix()})' in text, path
+    zoo = importlib.import_module('tools.analysis_tools.model_zoo')
+    results = (ROOT / 'docs' / 'results.md').read_text()
+    for _, section in zoo.OURS.values():
+        assert re.search(rf'^#+ {section}$', results, re.M), section
+
+
 def test_racing_is_simulated(call_tool):
     said = call_tool(
         *('benchmarks/simulate_racing.py', '--worlds', 2, '--common', 0.8),

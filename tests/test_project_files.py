@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from sparse_mm.version import __version__
 from tests.conftest import ROOT
 from tools.benchmarks.tables.cityscapes import CITYSCAPES
 from tools.benchmarks.tables.coco import COCO
@@ -120,3 +121,20 @@ def test_the_workflow_runs_what_ci_runs_on_every_supported_python():
     assert [step['run'] for step in job['steps'] if 'run' in step] == ['.ci/run']
     supported = re.findall(r'Python :: (3\.\d+)$', (ROOT / 'setup.cfg').read_text(), re.M)
     assert job['strategy']['matrix']['python'] == supported
+
+
+def test_issue_forms_have_what_github_wants():
+    for path in sorted((ROOT / '.github' / 'ISSUE_TEMPLATE').glob('*.yml')):
+        form = read(path.relative_to(ROOT))
+        if path.stem != 'config':
+            assert form['name'] and form['description'] and len(form['body']) >= 2
+            names = [field['id'] for field in form['body']]
+            assert len(set(names)) == len(names)
+
+
+def test_the_citation_names_the_version_and_the_papers():
+    about = read('CITATION.cff')
+    assert about['version'] == __version__
+    urls = {paper['url'] for paper in about['references']}
+    readme = (ROOT / 'README.md').read_text()
+    assert set(re.findall(r'https://arxiv.org/abs/[\d.]+', readme)) <= urls

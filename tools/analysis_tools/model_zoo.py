@@ -29,7 +29,11 @@ from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import count_macs
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = 'configs', 'projects/bevdet/configs', 'projects/video_recognition/configs'
+FOLDERS = (
+    *('configs', 'projects/bevdet/configs', 'projects/bootstrapping/configs'),
+    'projects/video_recognition/configs',
+)
+BOOTSTRAPPING = 'Bootstrapping by a frozen teacher'
 CAMERAS = 6  # of a frame, which BEVDet's backbone sees at once
 # What was measured here, on generated or few data, and the section of docs/results.md about it.
 OURS = {
@@ -180,7 +184,8 @@ def page() -> Iterator[str]:
     models = published()
     groups: dict[str, list[str]] = {}
     for path in configs():
-        group = models[path]['In Collection'] if path in models else 'Generated data and checks'
+        other = BOOTSTRAPPING if 'bootstrapping' in path else 'Generated data and checks'
+        group = models[path]['In Collection'] if path in models else other
         groups.setdefault(group, []).append(path)
     yield from HEAD.splitlines()
     for group, paths in groups.items():
