@@ -151,7 +151,7 @@ OTHERS = {
     r'PYTHONPATH=compiled python -m pytest tests/mmcv_ops': '.ci/run',
     r'bash tools/gpu_wheels\.sh( FOLDER 3\.11)?': 'tools/gpu_wheels.sh',
     r'python3 -m pip install .* work_dirs/gpu_wheels/\*\.whl': 'docs/gpu.md',
-    r'export (COCO|NUSCENES|KINETICS)_ROOT=/my/\w+': 'sparse_mm/engine/hosts/datasets.py',
+    r'export (COCO|IMAGENET|NUSCENES|KINETICS)_ROOT=/my/\w+': 'sparse_mm/engine/hosts/datasets.py',
     r'export PYTHONPATH=work_dirs/gpu_site PYTHONUNBUFFERED=1': 'docs/gpu.md',
     r'configs=projects/bootstrapping/configs': 'projects/bootstrapping/trial.py',
     r'for model in video image; do|done': 'docs/results.md',

@@ -10,9 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from projects.video_recognition.video_recognition.decoding import import_av
-from projects.video_recognition.video_recognition.streaming import VideoStream
 from sparse_mm.engine.pictures import read_picture
+from sparse_mm.engine.videos import VideoStream, import_av
 from sparse_mm.errors import BadInputError
 
 # What is read as a clip. MMEngine's file backends are for pictures alone: a clip is a local file.
