@@ -1,6 +1,6 @@
-"""Inference on a CPU, behind one door.
+"""Inference on a CPU.
 
-A backbone's pass comes here when nobody could tell the difference (see
+A backbone's pass is computed here if nothing can observe the difference (see
 :mod:`sparse_mm.cpu.conditions`); otherwise the model computes it itself.
 ``with cpu.disabled():`` keeps all passes on the plain path.
 """

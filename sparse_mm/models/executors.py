@@ -1,9 +1,9 @@
-"""The door between the models and faster ways to compute them.
+"""Executors: faster ways to compute the models.
 
-A model is the plain path: it computes what the paper says with ordinary modules. An executor is
-another way to the same outputs for one kind of processor (:mod:`sparse_mm.cpu`). It takes a whole
-pass, and only where nobody could tell the difference; otherwise the plain path runs. Executors
-register here, so the models know none of them.
+A model is the plain path: it computes what the paper says with ordinary modules. An executor gives
+the same outputs faster on one kind of processor (:mod:`sparse_mm.cpu`). It computes a whole pass,
+and only if nothing can observe the difference; otherwise the plain path runs. Executors register
+here, so the models do not import them.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-# The name of a part: ('stem',), ('stage', i) for what a stage does outside its blocks, or
+# The name of a component: ('stem',), ('stage', i) for what a stage does outside its blocks, or
 # ('block', i, j).
 Part = tuple[Any, ...]
 Mark = Callable[[Part], None]
 
 
 def ignore(part: Part) -> None:
-    """A mark that nobody reads."""
+    """A mark that is not read."""
 
 
 class Executor(Protocol):

@@ -77,7 +77,7 @@ class BackboneShape:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Measured milliseconds of a backbone's parts (:mod:`sparse_mm.search.timing` makes it).
+    """Measured milliseconds of a backbone's components (:mod:`sparse_mm.search.timing` makes it).
 
     Attributes:
         image_size: ``(H, W)`` in pixels.
@@ -228,7 +228,7 @@ class CostModel:
         return self._fixed_macs + int(_total(self._macs, candidate))
 
     def ms(self, candidate: Candidate) -> float:
-        """Milliseconds of the backbone for the whole batch: the sum of its parts.
+        """Milliseconds of the backbone for the whole batch: the sum of its components.
 
         Raises:
             ValueError: The model has no table.

@@ -1,10 +1,10 @@
 """Estimates how long passes take from rounds that other processes disturbed.
 
-Whatever else runs on a machine can only make a pass longer: it is pre-empted for some milliseconds,
-or caches and memory are shared for a while. So the fastest eighth of a part's times tells most of
-how long it takes. The parts are estimated one by one, since hardly any whole pass on a busy machine
-is left alone, but most of its parts are. How far two halves of the rounds disagree tells how far
-the estimate can be trusted. Nothing here measures; recorded times go in, numbers come out.
+Other programs can only make a pass longer: it is pre-empted for some milliseconds, or caches and
+memory are shared for a while. So the fastest eighth of a component's times is the best estimate.
+The components are estimated one by one: on a busy machine hardly any whole pass is undisturbed,
+but most of its components are. The difference between two halves of the rounds says how far the
+estimate can be trusted. Nothing here measures; recorded times go in, numbers come out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from statistics import mean
 NOISY = 0.1
 
 Pass = Mapping[tuple, float]
-Rounds = Sequence[Sequence[Pass]]  # for each round and setting, the milliseconds of each part
+Rounds = Sequence[Sequence[Pass]]  # for each round and setting, the milliseconds of each component
 
 
 def fastest_eighth(values: Sequence[float]) -> float:
@@ -26,7 +26,7 @@ def fastest_eighth(values: Sequence[float]) -> float:
 
 
 def part_times(rounds: Rounds) -> list[dict[tuple, float]]:
-    """For each setting, the milliseconds of each part."""
+    """For each setting, the milliseconds of each component."""
     return [
         {part: fastest_eighth([timed[part] for timed in passes]) for part in passes[0]}
         for passes in zip(*rounds, strict=True)
@@ -34,7 +34,7 @@ def part_times(rounds: Rounds) -> list[dict[tuple, float]]:
 
 
 def pass_times(rounds: Rounds) -> list[float]:
-    """For each setting, the milliseconds of a whole pass: the sum of its parts."""
+    """For each setting, the milliseconds of a whole pass: the sum of its components."""
     return [sum(parts.values()) for parts in part_times(rounds)]
 
 

@@ -1,8 +1,8 @@
-"""Measures how long a backbone takes, whole and part by part, on the device at hand.
+"""Measures how long a backbone takes, whole and component by component, on this device.
 
-The parts are timed inside whole forward passes, so caches and queues are as they are in use, and by
-whatever computes the pass: it marks the end of each part (:data:`MarkedPass`). The settings to
-compare take turns within one run, so a machine that slows down slows all of them.
+The components are timed inside whole forward passes, so caches and queues are as they are in use.
+The code that computes the pass marks the end of each component (:data:`MarkedPass`). The settings
+to compare take turns within one run, so a machine that slows down slows all of them.
 """
 
 import time
@@ -34,7 +34,7 @@ from sparse_mm.search.stopwatch import Stopwatch, one_thread
 
 DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
 Progress = Callable[[int, int], None]
-# Runs a pass of a backbone on images, and calls a mark with the name of each part at its end:
+# Runs a pass of a backbone on images, and calls a mark with the name of each component at its end:
 # ('stem',), ('stage', i) for what a stage does outside its blocks, ('block', i, j).
 MarkedPass = Callable[[nn.Module, Tensor, Callable[[tuple], None]], None]
 
@@ -195,7 +195,7 @@ def measure_table(
     clock: str = 'wall',
     hopeless: float = inf,
 ) -> LatencyTable:
-    """Measures the parts of a backbone for every ratio of a space.
+    """Measures the components of a backbone for every ratio of a space.
 
     Measuring goes on until the estimate is stable (:mod:`sparse_mm.search.estimate`), within
     bounds; the table's conditions say how far two halves of the rounds disagree (``spread``), by
@@ -222,7 +222,7 @@ def measure_table(
     ratios = sorted({0.0, *(choice for choices in space.choices for choice in choices)})
     settings = [*ratios, *checks]
     rule = StoppingRule(seconds, repeats, hopeless=hopeless)
-    # The checks are whole passes, as they are used, whose parts nobody marks.
+    # The checks are whole passes, as they are used, whose components are not marked.
     runs = [run] * len(ratios) + [_unmarked] * len(checks)
     with one_thread() if clock == 'cpu' else nullcontext():
         rounds, cpu = _time_rounds(backbone, shape, settings, runs, dtype, rule, progress, clock)
@@ -290,8 +290,8 @@ def _time_rounds(
     """Runs the backbone with each setting in turn, each in its way, in another order every round.
 
     Returns:
-        For each round and setting the milliseconds of each part, whose sum is the whole pass; and
-        for each round the milliseconds of CPU time that the first setting took.
+        For each round and setting the milliseconds of each component, whose sum is the whole pass;
+        and for each round the milliseconds of CPU time that the first setting took.
     """
     device = next(backbone.parameters()).device
     watch = Stopwatch(device, clock)
@@ -341,7 +341,7 @@ def _unmarked(backbone: nn.Module, images: Tensor, mark: Callable[[tuple], None]
 
 
 def _part_times(marks: Sequence[tuple[tuple, Any]], watch: Stopwatch) -> dict[tuple, float]:
-    """Adds up the milliseconds before each mark, part by part."""
+    """Adds up the milliseconds before each mark, for each component."""
     times: dict[tuple, float] = defaultdict(float)
     for (_, start), (part, end) in pairwise(marks):
         times[part] += watch.milliseconds(start, end)

@@ -1,4 +1,4 @@
-"""A latency table of an engine that computes whole graphs, whose parts nobody can mark.
+"""A latency table of an engine that computes whole graphs, whose components cannot be marked.
 
 Whole passes of a few settings are measured: dense, and two of each stage in which that stage alone
 leaves windows out. A straight line through the two says what a window of the stage costs; where it

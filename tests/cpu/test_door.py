@@ -1,4 +1,4 @@
-"""The door closes the moment anybody could tell the difference."""
+"""No executor computes a pass whose difference something could observe."""
 
 import copy
 

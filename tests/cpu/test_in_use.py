@@ -1,4 +1,4 @@
-"""Testing, searching and inference on a CPU really go through the door."""
+"""Testing, searching and inference on a CPU really use the executors."""
 
 from pathlib import Path
 

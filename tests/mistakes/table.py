@@ -142,6 +142,17 @@ FILES: dict[str, list[Line]] = {
         (ROIS.replace('image', 'gone'), "'gone.png' does not exist or is not an image"),
         ('test.py spoiled_images.py config.pth', "'spoiled/a/1.png' cannot be read"),
     ],
+    'a clip that is none': [
+        ('analysis_tools/visualize_sparsity.py clip.mp4 config.py config.pth', 'cannot be read'),
+        (f'{SPARSITY} --every 0', '--every and --fps must be at least 1'),
+        (
+            f'{SPARSITY.replace("image.png", "photos/a")} --out image.png/a.mp4',
+            "'image.png' cannot be written",
+        ),
+    ],
+    'a model without windows': [
+        (SPARSITY.replace('config.p', 'former.p'), 'A SparseFormer has no windows to colour'),
+    ],
     'a folder without pictures': [
         (SPARSITY.replace('image.png', 'empty'), "The folder 'empty' has no pictures"),
     ],

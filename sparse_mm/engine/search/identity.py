@@ -142,7 +142,7 @@ def code_of(parts: Iterable[Any]) -> dict[str, str]:
         path = getattr(sys.modules.get(name), '__file__', None)
         if path and path.endswith('.py') and os.path.isfile(path) and not _is_versioned(name):
             found[name] = _file_digest(path)[:16]
-    # What computes a pass is behind a door that no class's module names.
+    # Executors compute passes too, and no class of the model names their modules.
     package = Path(__file__).resolve().parents[2]
     own = hashlib.sha256()
     for path in sorted([*package.glob('models/**/*.py'), *package.glob('c*/**/*.py')]):

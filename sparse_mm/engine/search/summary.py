@@ -36,8 +36,8 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
         lines += compare(record, search.beside(index, record))
         if described.get('measured_latency', 0) > 1.1 * described.get('latency', float('inf')):
             lines.append(
-                'measured whole, this winner is more than 10 % slower than the sum of its parts: '
-                'measure longer (latency_seconds), on a quieter machine'
+                'measured whole, this winner is more than 10 % slower than the sum of its '
+                'components: measure longer (latency_seconds), on a quieter machine'
             )
     lines += describe_noise(search)
     device = device_of(search.backbone)

@@ -100,7 +100,7 @@ def measure(
     checks: Sequence[Candidate] = (),
     relative: bool = True,
 ) -> LatencyTable:
-    """Measures a table on an engine: part by part in PyTorch, by whole passes elsewhere.
+    """Measures a table on an engine: component by component in PyTorch, by whole passes elsewhere.
 
     A table that other programs disturb too much is measured once more; in PyTorch on a CPU in CPU
     time of one thread, which they do not lengthen. Whether it can be trusted then, its ``spread``
