@@ -1,4 +1,4 @@
-"""Says what a config's data sets hold, and what is missing or broken: ``check_data.py CONFIG``.
+"""Reports what a config's data sets hold, and what is missing or broken: ``check_data.py CONFIG``.
 
 Nothing is trained, and no more than a few samples of each set are opened, so that it takes seconds.
 """

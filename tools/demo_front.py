@@ -1,4 +1,4 @@
-"""The front of a search as a drawing that tells what lies under the pointer.
+"""The front of a search as a drawing that describes the setting under the pointer.
 
 It is plain SVG inside HTML: no script, nothing from elsewhere. Browsers show the ``<title>`` of the
 point under the pointer, and of the one that has the focus.

@@ -1,4 +1,4 @@
-"""One command for a GPU that is at hand for minutes: is everything right there, and how fast?
+"""Checks all backbones on a GPU in some minutes, and measures their speed.
 
     python tools/gpu_check.py [--seconds 420] [--out work_dirs/gpu_check]
 

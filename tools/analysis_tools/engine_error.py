@@ -1,4 +1,4 @@
-"""Tells how far each engine's outputs are from PyTorch's in float32, on a config's test images.
+"""Measures how far each engine's outputs are from PyTorch's in float32, on a config's test images.
 
 Every output is compared as a whole: the norm of the difference over the norm. In bfloat16 rounding
 can also decide which windows are kept; which share of them changes is counted in PyTorch, whose

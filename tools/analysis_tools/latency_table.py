@@ -1,4 +1,4 @@
-"""Measures how long each part of a SparseViT takes here, for a search that runs elsewhere.
+"""Measures the latency of each component of a SparseViT here, for a search that runs elsewhere.
 
 Run it on the machine where the model will be deployed; name the file it writes as ``latency_table``
 of the search. No data and no weights are needed.

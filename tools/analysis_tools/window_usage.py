@@ -1,4 +1,4 @@
-"""Tells how much of the real image pruning skips, and how much is padding that windows reach over.
+"""Measures how much of the image pruning skips, and how much of the windows is padding.
 
 Windows at the edges of a map can be mostly padding. They count as windows, in every ratio and in
 every MAC, but skipping them skips little of the image. This runs a model on images of its test set

@@ -1,4 +1,4 @@
-"""Whether a latency table that is measured beside busy neighbours says what a quiet one says.
+"""Compares latency tables that are measured on a quiet and on a busy machine.
 
 ``python tools/benchmarks/latency_under_load.py CONFIG``: tables of the config's backbone are
 measured in turns, quiet and with processes beside them that multiply matrices without a pause. What

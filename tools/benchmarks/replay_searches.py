@@ -1,4 +1,4 @@
-"""Tells whether evolution pays, by replaying searches many times on a model of measured scores.
+"""Estimates whether evolution pays, by replaying searches many times on a model of measured scores.
 
 One search costs hours of evaluations, so a few seeds are all that anybody compares, and chance
 decides between ways of searching that are close. Here a quadratic function of the ratios is fitted

@@ -1,4 +1,4 @@
-"""How many more settings a search scores in a minute on more processes of one machine.
+"""Measures how many settings a search scores in a minute with several processes of one machine.
 
 ``python tools/benchmarks/scaling.py CONFIG [CHECKPOINT]`` searches anew for each number of
 processes, which it starts by ``torchrun``, in turns. Timed is the evolution with all that belongs

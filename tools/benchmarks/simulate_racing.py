@@ -1,4 +1,4 @@
-"""Tells whether racing would pay in a search, on generated landscapes.
+"""Simulates racing of candidates in a search, on generated landscapes.
 
 Racing scores a candidate on some images first, beside the best one so far on the same images, and
 drops it where it is clearly worse; the images that it spares go to other candidates. The landscapes

@@ -1,4 +1,4 @@
-"""Shows the paper's claims on small objects, in one command that goes on where it was.
+"""Compares the paper's variants on small objects, in one command that can be resumed.
 
 ``python tools/benchmarks/small_objects.py --work-dir W``
 
