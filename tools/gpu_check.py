@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # Python adds a sc
 from mmengine.registry import MODELS
 
 from sparse_mm.engine.checks import check_work_dir, report
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import finite, run
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.gpu.attention import attention
 from tools.benchmarks.gpu.correctness import (
@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--seconds', type=float, default=420, help='for all sections (default: 420)'
+        '--seconds', type=finite, default=420, help='for all sections (default: 420)'
     )
     parser.add_argument(
         '--out', default='work_dirs/gpu_check', help='folder for gpu_check.json and gpu_check.md'

@@ -23,6 +23,7 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
+    finite,
     load_config,
     run,
     set_default_loader_options,
@@ -57,11 +58,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--generations', type=int, help='the same, in populations')
     parser.add_argument('--population', type=int, help='settings of a generation')
     parser.add_argument('--parents', type=int, help='how many of the best have offspring')
-    parser.add_argument('--mutation', type=float, help='probability of changing a ratio')
+    parser.add_argument('--mutation', type=finite, help='probability of changing a ratio')
     parser.add_argument('--strategy', choices=STRATEGIES, help='how to search')
     parser.add_argument('--seed', type=int, help='start of all random numbers')
-    parser.add_argument('--choices', nargs='+', type=float, help='ratios to choose from')
-    parser.add_argument('--stage-limits', nargs='+', type=float, help='largest ratio of each stage')
+    parser.add_argument('--choices', nargs='+', type=finite, help='ratios to choose from')
+    parser.add_argument(
+        '--stage-limits', nargs='+', type=finite, help='largest ratio of each stage'
+    )
     parser.add_argument('--num-images', type=int, help='validation images for a score')
     parser.add_argument('--finalists', type=int, help='how many are scored again, on more images')
     parser.add_argument('--final-images', type=int, help='on how many (default: all)')
@@ -72,7 +75,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--latency-table', help='JSON file of tools/analysis_tools/latency_table.py'
     )
-    parser.add_argument('--latency-seconds', type=float, help='about how long to measure latencies')
+    parser.add_argument(
+        '--latency-seconds', type=finite, help='about how long to measure latencies'
+    )
     return parser.parse_args()
 
 

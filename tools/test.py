@@ -28,6 +28,7 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
+    finite,
     load_config,
     run,
     set_default_loader_options,
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show the predictions in windows')
     parser.add_argument('--show-dir', help='folder for images with the predictions drawn in')
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds that each window stays open'
+        '--wait-time', type=finite, default=2, help='seconds that each window stays open'
     )
     add_engine_options(parser)
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')

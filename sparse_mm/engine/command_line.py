@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -61,6 +62,17 @@ class Override(DictAction):
             if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
                 parser.error(f'argument {option_string}: the brackets of {given!r} do not match')
         super().__call__(parser, namespace, values, option_string)
+
+
+def finite(text: str) -> float:
+    """Reads a number of a command line, for ``type=``; neither nan nor infinity is one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a finite number')
+    return value
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -221,6 +221,10 @@ NUMBERS: dict[str, list[Line]] = {
         ('trial --work-dir a --seeds one', "invalid int value: 'one'"),
         ('benchmarks/scaling.py toy.py --turns some', "invalid int value: 'some'"),
     ],
+    'a number that is not finite': [
+        (f'{BENCHMARK} --seconds nan', "'nan' is not a finite number"),
+        ('search.py toy.py toy.pth --mutation 1e400', "'1e400' is not a finite number"),
+    ],
     'a ratio of one or more': [
         ('analysis_tools/sensitivity.py toy.py toy.pth --ratios 1.0', 'less than 1'),
         ('deployment/export.py config.py --out m.pt2 --ratios 2', 'less than 1'),

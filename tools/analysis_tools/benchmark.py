@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 
 from sparse_mm.deploy import ENGINES, PRECISIONS
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import finite, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.timing import DTYPES, describe_device, rounds_in_turns
@@ -96,7 +96,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compile', choices=COMPILE_MODES, default='none', help="torch.compile's mode"
     )
-    parser.add_argument('--seconds', type=float, default=60, help='about how long (default: 60)')
+    parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     parser.add_argument(
         '--matrix',
         type=int,

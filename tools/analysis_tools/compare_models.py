@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import finite, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.timing import DTYPES
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--seconds',
-        type=float,
+        type=finite,
         default=60,
         help='about how long to time each table (default: 60), three rounds at least',
     )

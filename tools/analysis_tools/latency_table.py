@@ -12,7 +12,7 @@ import torch
 
 from sparse_mm.deploy import check_engine
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.command_line import add_config_options, finite, load_config, run
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_image_size
@@ -43,11 +43,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=4, help='images (default: 4)')
     add_engine_options(parser)
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the backbone')
-    parser.add_argument('--choices', nargs='+', type=float, default=list(CHOICES), help='ratios')
+    parser.add_argument('--choices', nargs='+', type=finite, default=list(CHOICES), help='ratios')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
     )
-    parser.add_argument('--seconds', type=float, default=60, help='about how long (default: 60)')
+    parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     return parser.parse_args()
 
 

@@ -28,6 +28,7 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
+    finite,
     load_config,
     run,
     set_default_loader_options,
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--metric', help="the score, of the config's evaluator: coco/bbox_mAP")
     parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
     parser.add_argument(
-        '--ratios', nargs='+', type=float, help='ratios to score (default: those of the search)'
+        '--ratios', nargs='+', type=finite, help='ratios to score (default: those of the search)'
     )
     parser.add_argument('--num-images', type=int, help='validation images for a score')
     parser.add_argument('--seed', type=int, help='which validation images')

@@ -32,7 +32,7 @@ from sparse_mm.engine.checks import (
     check_work_dir,
     report,
 )
-from sparse_mm.engine.command_line import expand_home, read_config, read_ratios, run
+from sparse_mm.engine.command_line import expand_home, finite, read_config, read_ratios, run
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_config, build_model, find_backbone, reads_texts
 from sparse_mm.engine.pictures import PICTURES, read_picture
@@ -98,7 +98,7 @@ def parse_args() -> argparse.Namespace:
         'quarter of the windows is kept at full size, which costs as much',
     )
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='least score of a drawn box (default: 0.3)'
+        '--score-thr', type=finite, default=0.3, help='least score of a drawn box (default: 0.3)'
     )
     parser.add_argument(
         '--every', type=int, default=1, help='of a clip, every how many frames to draw (default: 1)'

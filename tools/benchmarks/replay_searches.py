@@ -22,7 +22,7 @@ from statistics import mean, stdev
 import numpy as np
 from tqdm import tqdm
 
-from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.command_line import finite, read_config, run
 from sparse_mm.engine.image_sizes import usual_image_size, val_images_have_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--latency-table', help='as for tools/search.py')
     parser.add_argument('--population', type=int, help='as for tools/search.py')
     parser.add_argument('--parents', type=int, help='as for tools/search.py')
-    parser.add_argument('--mutation', type=float, help='as for tools/search.py')
+    parser.add_argument('--mutation', type=finite, help='as for tools/search.py')
     parser.add_argument(
         '--strategies',
         nargs='+',
