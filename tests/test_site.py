@@ -1,6 +1,8 @@
 """The documentation's site: its links are rewritten, and it builds where MkDocs is."""
 
+import html
 import os
+import re
 import subprocess
 import sys
 
@@ -43,6 +45,15 @@ def test_every_page_is_in_the_menu():
     named = leaves(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
     pages = [path.name for path in (ROOT / 'docs').glob('*.md')]
     assert sorted(named) == sorted([*pages, *ELSEWHERE.values()])
+
+
+def test_the_picture_of_the_packages_shows_what_its_source_says():
+    labels = re.findall(r'\["(.*?)"\]', (ROOT / 'docs' / 'packages.mmd').read_text())
+    drawn = (ROOT / 'docs' / 'packages.svg').read_text()
+    shown = set(html.unescape(re.sub(r'<[^>]*>', ' ', drawn)).split())
+    assert len(labels) == 12
+    for label in labels:
+        assert set(label.replace('<br>', ' ').split()) <= shown, label
 
 
 def test_it_builds_without_a_warning(tmp_path):
