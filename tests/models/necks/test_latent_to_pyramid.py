@@ -85,7 +85,7 @@ def test_sizes(strides, height, width):
         assert x.shape == (2, 32, *expected), stride
 
 
-def test_several_finer_levels_take_the_coarser_ones_answers():
+def test_several_finer_levels_take_the_coarser_ones_outputs():
     neck = build(attention_stride=16)
     tokens, rois, features = inputs()
     maps = neck((tokens, rois, features))
@@ -136,7 +136,7 @@ def test_half_precision_places_tokens_as_single_does():
     [
         (dict(strides=(4, 16)), r'double from map to map, not \[4, 16\]'),
         (dict(strides=(2, 4, 8)), 'must start at 4'),
-        (dict(strides=(4,)), 'no map would ever ask'),
+        (dict(strides=(4,)), 'no map would attend'),
         (dict(num_heads=5), '32 is not divisible by 5 heads'),
     ],
 )
