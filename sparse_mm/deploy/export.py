@@ -99,10 +99,36 @@ def write_onnx(
             opset_version=OPSET_OF_CLIPS if images.dim() == 5 else OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,
             custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
         )
+    _simplify(exported.model)
     exported.model.metadata_props.update(meta)
     exported.save(path)
+
+
+def _simplify(model: Any) -> None:
+    """Folds constants and drops what nobody reads; the rest engines do themselves.
+
+    The exporter's own optimisation looks for hundreds of patterns, for some of them at each node
+    through all nodes: a Swin of 24 blocks took it a minute, and no engine was faster for it.
+    """
+    from onnx_ir.passes import common as passes
+    from onnxscript.optimizer import fold_constants
+
+    passes.InlinePass()(model)
+    fold_constants(model)
+    for simplify in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        simplify(model)
 
 
 def to_onnx(
