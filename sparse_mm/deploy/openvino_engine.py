@@ -1,14 +1,40 @@
 """OpenVINO on a CPU."""
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparse_mm.deploy.engine import BFLOAT16, Engine, Graph, Pass
+from sparse_mm.errors import BadInputError
 
 HINTS = {'float32': 'f32', BFLOAT16: 'bf16'}
+# Limits oneDNN, of which OpenVINO has its own; the second name is that of older releases.
+LIMITS = 'ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'
+BELOW_AVX512 = 'SSE41', 'AVX', 'AVX2', 'AVX2_VNNI', 'AVX2_VNNI_2'
+PROCESSOR = Path('/proc/cpuinfo')
+
+
+def check_processor_limit() -> None:
+    """Checks that no variable keeps oneDNN from the AVX-512 that the processor has.
+
+    OpenVINO asks the processor itself, and oneDNN the variable. Where they disagree, OpenVINO
+    2026.4 cannot compile a convolution, and larger graphs end the process by a signal.
+
+    Raises:
+        BadInputError: One does.
+    """
+    limits = [(name, os.environ.get(name, '')) for name in LIMITS]
+    below = [(name, isa) for name, isa in limits if isa.upper() in BELOW_AVX512]
+    if below and PROCESSOR.is_file() and 'avx512f' in PROCESSOR.read_text():
+        name, isa = below[0]
+        raise BadInputError(
+            f"engine='openvino' fails on a processor with AVX-512 where {name}={isa} limits it, "
+            'and can end the process without a word; unset it, or choose another engine.'
+        )
 
 
 @cache
@@ -21,6 +47,7 @@ def openvino_core() -> Any:
     """
     import openvino
 
+    check_processor_limit()
     return openvino.Core()
 
 
@@ -29,6 +56,11 @@ class OpenVinoEngine(Engine):
 
     name = 'openvino'
     packages = 'onnx', 'onnxscript', 'openvino'
+
+    def check(self, precision: str) -> None:
+        """Checks besides that OpenVINO would not crash."""
+        super().check(precision)
+        check_processor_limit()
 
     def prepare(self, graph: Graph) -> Pass:
         """Compiles the exported file for one size and batch."""
