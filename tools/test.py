@@ -34,7 +34,12 @@ from sparse_mm.engine.command_line import (
     set_default_loader_options,
     start_together,
 )
-from sparse_mm.engine.deployment import add_engine_options, deploy
+from sparse_mm.engine.deployment import (
+    add_engine_options,
+    add_sizes_option,
+    deploy,
+    read_sizes,
+)
 from sparse_mm.engine.hosts import (
     MASK_METRICS,
     data_prefixes,
@@ -63,6 +68,7 @@ def parse_args() -> argparse.Namespace:
         '--wait-time', type=finite, default=2, help='seconds that each window stays open'
     )
     add_engine_options(parser)
+    add_sizes_option(parser)
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
         '--task',
@@ -203,7 +209,7 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     report(check_settings(cfg, 'test'))
-    deploy(cfg, args.engine, args.precision)
+    deploy(cfg, args.engine, args.precision, sizes=read_sizes(args.sizes))
     cfg.load_from = args.checkpoint
     cfg.resume = False
     writes_maps = host_of(cfg).maps_folder

@@ -21,7 +21,7 @@ from sparse_mm.deploy.engine import FLOAT32, Graph, Pass
 from sparse_mm.deploy.engines import check_engine
 from sparse_mm.deploy.export import OPSET, compare, random_images, write_onnx
 from sparse_mm.deploy.graph_cache import GIB, GraphCache
-from sparse_mm.deploy.sizes import check_maps, crop, graph_size, pad, read_grid
+from sparse_mm.deploy.sizes import SizeCount, check_maps, crop, graph_size, pad, read_grid
 from sparse_mm.deploy.structure import flat_outputs, kind_of, output_names, restore
 from sparse_mm.deploy.weights import WeightsWatch, digest_of_weights
 from sparse_mm.errors import BadInputError
@@ -93,6 +93,7 @@ class DeployedBackbone(BaseModule):
         self._watch = WeightsWatch()
         self._digest = ''
         self._passes: OrderedDict[tuple, tuple[Pass, str]] = OrderedDict()
+        self._sizes = SizeCount()
         self._register_state_dict_hook(_without_prefix)
 
     def forward(self, images: Tensor) -> Any:
@@ -176,6 +177,8 @@ class DeployedBackbone(BaseModule):
     def _make(self, like: Tensor) -> tuple[Pass, str]:
         batch, channels, height, width = like.shape
         images = random_images(batch, (height, width), channels).to(like.device)
+        if self.grid is None and self.engine.fixed_size:
+            self._sizes.note((height, width))
         backbone = self._copy()
         what = f'Making the {self.engine.name} graph of {batch} x {height} x {width}'
         quiet = self.engine.name == 'torch'

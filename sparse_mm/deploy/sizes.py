@@ -7,6 +7,7 @@ the bottom with zeros, as the hosts pad the images of a batch, they need a few g
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from sparse_mm.errors import BadInputError
@@ -14,6 +15,26 @@ from sparse_mm.errors import BadInputError
 Size = tuple[int, int]
 # A side to be a multiple of, or the sizes themselves.
 Grid = int | tuple[Size, ...]
+# So many image sizes, each with its graph, are said.
+MANY = 4
+
+
+class SizeCount:
+    """Counts the sizes that graphs are made for, and says once when they are many."""
+
+    def __init__(self) -> None:
+        self.sizes: set[Size] = set()
+
+    def note(self, size: Size) -> None:
+        """Takes the size of a new graph."""
+        known = len(self.sizes)
+        self.sizes.add(size)
+        if known < len(self.sizes) == MANY:
+            MMLogger.get_current_instance().warning(
+                f'Images come in {MANY} sizes so far, and each needs a graph of its own, which '
+                'takes seconds to make; pad them to a few by sizes=128 of DeployedBackbone '
+                '(test.py: --sizes 128).'
+            )
 
 
 def read_grid(sizes: int | Sequence[Sequence[int]] | None) -> Grid | None:

@@ -1,6 +1,8 @@
 """``--engine`` and ``--precision`` of the tools: the config's backbone, deployed."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -29,6 +31,36 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help='of the backbone in that engine; bfloat16 is wholly in it, without autocast (default: '
         'float32)',
     )
+
+
+def add_sizes_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for pipelines that give images of many sizes."""
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        help='of the graphs of --engine: HxW of each, or a number that the sides are to be '
+        'multiples of; images are padded to the smallest (default: a graph for each size)',
+    )
+
+
+def read_sizes(given: Sequence[str] | None) -> int | list[tuple[int, int]] | None:
+    """Reads ``--sizes``.
+
+    Raises:
+        BadInputError: It is neither a number nor a list of sizes.
+    """
+    if given is None:
+        return None
+    if len(given) == 1 and re.fullmatch('[1-9][0-9]*', given[0]):
+        return int(given[0])
+    found = [re.fullmatch('([1-9][0-9]*)x([1-9][0-9]*)', text) for text in given]
+    sizes = [(int(match[1]), int(match[2])) for match in found if match]
+    if len(sizes) < len(given):
+        raise BadInputError(
+            f'--sizes {" ".join(given)}: give sizes as 800x1344 1344x800, or one number of pixels '
+            'that the sides are to be multiples of, as 128.'
+        )
+    return sizes
 
 
 def deploy(cfg: Config, engine: str | None, precision: str | None, **settings: Any) -> None:
