@@ -43,6 +43,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--evaluations', type=int, nargs='+', default=[40, 80, 160])
     parser.add_argument('--budget', nargs='+', help='as for tools/search.py')
     parser.add_argument('--latency-table', help='as for tools/search.py')
+    parser.add_argument(
+        '--other-table',
+        help='latency table of another engine: tells, too, which setting is best by each of them, '
+        'and what it costs by the other',
+    )
     parser.add_argument('--population', type=int, help='as for tools/search.py')
     parser.add_argument('--parents', type=int, help='as for tools/search.py')
     parser.add_argument('--mutation', type=finite, help='as for tools/search.py')
@@ -139,7 +144,12 @@ class ScoreModel:
 
     def __call__(self, candidate: Candidate) -> float:
         """The score without noise, up to a constant."""
-        return float((self._features([candidate]) @ self.weights)[0])
+        return float(self.of([candidate])[0])
+
+    def of(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """The scores of several: ``(N,)``."""
+        scores: np.ndarray = self._features(candidates) @ self.weights
+        return scores
 
     @staticmethod
     def _features(candidates: Sequence[Candidate]) -> np.ndarray:
@@ -168,6 +178,42 @@ def replay(
         for candidate in candidates:
             search.tell(candidate, model(candidate) + noise.gauss(0, model.error))
     return model(search.best()[0])
+
+
+def best_within(
+    model: ScoreModel, space: RatioSpace, costs: CostModel, budget: Budget
+) -> Candidate:
+    """The best candidate of all by the model, among those that a budget allows.
+
+    Raises:
+        BadInputError: It allows none.
+    """
+    allowed = [own for own in space if budget.excess(costs.cost(own, budget.unit)) <= 0]
+    if not allowed:
+        raise BadInputError(f'No setting is within the budget of {budget} by both tables.')
+    scores = np.concatenate([model.of(allowed[i : i + 4096]) for i in range(0, len(allowed), 4096)])
+    return allowed[int(scores.argmax())]
+
+
+def print_winners(
+    model: ScoreModel,
+    space: RatioSpace,
+    costs: dict[str, CostModel],
+    budgets: Sequence[Budget],
+) -> None:
+    """Prints what the best setting by each table is, and what it costs by both."""
+    print()
+    print_row(
+        ['budget', 'searched with', 'ratios', 'score', *(f'latency, {name}' for name in costs)]
+    )
+    print_row(['---'] * (4 + len(costs)))
+    dense = model(space.dense)
+    for budget in budgets:
+        for name, own in costs.items():
+            best = best_within(model, space, own, budget)
+            ratios = ', '.join(' '.join(map(str, stage)) for stage in best)
+            latencies = [f'{other.cost(best, "latency"):.3f}' for other in costs.values()]
+            print_row([str(budget), name, ratios, f'{model(best) - dense:+.4f}', *latencies])
 
 
 def gain(values: Sequence[float], others: Sequence[float]) -> str:
@@ -203,12 +249,19 @@ def main() -> None:
         f'{model.error:.4f} off, {model.explained:.0%} of the variance explained.'
     )
     costs = CostModel(shape, space, table)
+    other = None
+    if args.other_table:
+        if table is None:
+            raise BadInputError('--other-table is compared with --latency-table; give both.')
+        other = CostModel(shape, space, LatencyTable.read(args.other_table))
     if val_images_have_size(cfg, image_size):
         space = space.distinct([stage.num_windows for stage in shape.stages])
     for budget in settings.budgets:
         if budget.unit in ('latency', 'ms') and table is None:
             raise BadInputError(f'The budget {budget} needs --latency-table.')
         costs.check_reachable(budget, space)
+        if other is not None:
+            other.check_reachable(budget, space)
 
     strategies = list(dict.fromkeys(args.strategies))
     first, others = strategies[0], strategies[1:]
@@ -232,6 +285,9 @@ def main() -> None:
         'highest score, of the surrogate the highest prediction. ± is the standard '
         "error of the replays alone; the fit's own error comes on top."
     )
+    if other is not None:
+        named = {args.latency_table: costs, args.other_table: other}
+        print_winners(model, space, named, settings.budgets)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.search.cost import LatencyTable
 from sparse_mm.search.space import RatioSpace
 from tests.conftest import ROOT
 
@@ -143,6 +144,44 @@ def test_the_surrogate_takes_part_where_it_is_named(tmp_path, call_tool):
     random, surrogate, gain = (float(cell.split('±')[0]) for cell in row[1:])
     assert gain == pytest.approx(surrogate - random, abs=2e-4)
     assert surrogate > random
+
+
+def write_table(path, dear):
+    """A latency table in which the windows of one stage cost ten times those of the others."""
+    windows = [256, 64, 16, 4]
+    stages = []
+    for i, (count, pairs) in enumerate(zip(windows, SPACE.num_pairs, strict=True)):
+        kept = {max(1, count * (10 - tenths) // 10) for tenths in range(9)}
+        price = (10 if i == dear else 1) / count / pairs
+        pair = {k: k * price for k in kept}
+        stages.append(dict(dense_ms=0.0, sparse_ms=0.0, pairs=[pair] * pairs))
+    table = LatencyTable((448, 448), 2, 0.0, stages, windows, [32, 64, 128, 256])
+    path.write_text(table.to_json())
+    return path.name
+
+
+def test_what_the_wrong_table_costs(tmp_path, call_tool, refusal):
+    history = write_history(tmp_path / '0.csv', 0, 200, noise=0.001)
+    first, second = (write_table(tmp_path / f'{stage}.json', stage) for stage in (0, 2))
+    command = (TOOL, CONFIG, history, '--budget', 'latency=0.6', '--evaluations', 20)
+    command += ('--seeds', 2, '--other-table', second)
+    printed = call_tool(*command, '--latency-table', first)
+    rows = [line.split('|')[2:-1] for line in printed.splitlines() if '.json |' in line][1:]
+    assert [row[0].strip() for row in rows] == [first, second]
+    ratios = [[float(ratio) for ratio in row[1].replace(',', ' ').split()] for row in rows]
+    # Each leaves out most where its own engine is slow, which helps the other little.
+    assert ratios[0][0] >= 0.4 > ratios[0][1]
+    assert min(ratios[1][2:5]) >= 0.3
+    latencies = [[float(cell) for cell in row[3:]] for row in rows]
+    assert max(latencies[0][0], latencies[1][1]) <= 0.6
+    for own, found in zip(ratios, latencies, strict=True):
+        stages = own[0], own[1], sum(own[2:5]) / 3, own[5]
+        for dear, latency in zip((0, 2), found, strict=True):
+            prices = [10 if i == dear else 1 for i in range(4)]
+            kept = sum(price * (1 - share) for price, share in zip(prices, stages, strict=True))
+            assert latency == pytest.approx(kept / 13, abs=0.03)  # windows are whole
+    message = refusal(*(item if item != 'latency=0.6' else 'macs=0.6' for item in command))
+    assert '--other-table is compared with --latency-table; give both' in message
 
 
 def test_the_same_every_time(tmp_path, call_tool):
