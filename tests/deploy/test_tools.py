@@ -81,6 +81,25 @@ def test_testing(classifier, call_tool, tmp_path, options, tolerance):
     assert "type='DeployedBackbone'" in dumped.read_text()
 
 
+def test_images_of_many_sizes(classifier, call_tool, refusal, tmp_path, cache):
+    """As pipelines that keep the ratio give them; --sizes make few graphs of them."""
+    config, checkpoint = classifier
+    text = config.read_text().replace('batch_size=2', 'batch_size=1')
+    config.write_text(text.replace("dict(type='Resize', scale=56), ", ''))
+    cv2 = pytest.importorskip('cv2')
+    for number, path in enumerate(sorted((tmp_path / 'classes').glob('*/*.png'))):
+        cv2.imwrite(str(path), cv2.imread(str(path))[: 70 - 9 * number, : 60 - 5 * number])
+    run = ('test.py', config, checkpoint, '--work-dir', 'run', '--engine', 'onnxruntime')
+    assert 'Images come in 4 sizes so far' in call_tool(*run)
+    assert len(list(cache.glob('*/graph.onnx'))) == 4
+    assert 'Images come in' not in call_tool(*run, '--sizes', 64)
+    assert len(list(cache.glob('*/graph.onnx'))) == 6  # 64 and 128 high, 64 wide
+    call_tool(*run, '--sizes', '64x64', '70x64')
+    assert len(list(cache.glob('*/graph.onnx'))) == 7
+    assert 'give sizes as 800x1344' in refusal(*run, '--sizes', '64', '70x64')
+    assert 'larger than every one of the sizes 64x64' in refusal(*run, '--sizes', '64x64')
+
+
 def test_a_checkpoint_of_another_config_is_refused_before_anything_runs(
     classifier, refusal, tmp_path
 ):
@@ -164,31 +183,57 @@ def test_a_search_and_a_table(call_tool, tmp_path, monkeypatch):
 def test_errors_on_pictures(classifier, call_tool, refusal):
     tool = 'analysis_tools/engine_error.py'
     run = (tool, classifier[0], '--checkpoint', classifier[1], '--images', 2)
-    printed = call_tool(*run, '--engine', 'torch', 'onnxruntime', '--json')
-    bfloat16, exported = json.loads(printed.splitlines()[-1])
-    assert (bfloat16['engine'], bfloat16['precision']) == ('torch', 'bfloat16')
-    assert 1e-4 < bfloat16['errors']['stage0'] < 0.1
-    assert 0 <= bfloat16['windows_changed'] <= 0.5
-    assert exported['errors']['stage0'] < 1e-5
-    assert 'windows_changed' not in exported
+    several = ('--ratios', 0, 0.5, '--metric', 'accuracy/top1')
+    printed = call_tool(*run, *several, '--engine', 'torch', 'onnxruntime', '--json')
+    rows = json.loads(printed.splitlines()[-1])
+    assert [(row['ratios'], row['engine'], row['precision']) for row in rows] == [
+        (ratios, *engine)
+        for ratios in ('0', '0.5')
+        for engine in (('torch', 'float32'), ('torch', 'bfloat16'), ('onnxruntime', 'float32'))
+    ]
+    for plain, bfloat16, exported in (rows[:3], rows[3:]):
+        assert plain['errors']['stage0'] == 0
+        assert 1e-4 < bfloat16['errors']['stage0'] < 0.1
+        assert exported['errors']['stage0'] < 1e-5
+        accuracies = [row['metrics']['accuracy/top1'] for row in (plain, exported)]
+        assert accuracies[0] == accuracies[1] in (0, 25, 50, 75, 100)
+    assert 'windows_changed' not in rows[2]  # dense: there is nothing to decide
+    assert rows[5]['windows_changed'] == 0
+    assert 0 <= rows[4]['windows_changed'] <= 0.5
+    table = call_tool(*run, '--engine', 'onnxruntime').splitlines()
+    assert table[2].startswith('| as saved | onnxruntime | float32 | ')
+    assert table[2].endswith(' | 0.00% |')
     message = refusal(*run, '--engine', 'torch', '--precision', 'float32')
     assert 'There is nothing to compare' in message
+    message = refusal(*run, '--metric', 'accuracy/top2')
+    assert "evaluator gives accuracy/top1; did you mean 'accuracy/top1'?" in message
 
 
-def test_the_share_of_windows_that_change():
+@pytest.mark.parametrize('engine', ['torch', 'onnxruntime', 'openvino'])
+def test_the_windows_that_an_engine_computes(engine, tmp_path):
+    """Which they are comes out of the engine's own graph."""
+    if engine == 'openvino':
+        pytest.importorskip('openvino')
     error = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'engine_error.py'))
     assert error['share_changed']([{0, 7}, {14, 21}], [{7, 0}, {14, 28}]) == 0.25
-    backbone = SparseViT(embed_dims=8, depths=(1,), num_heads=(1,), strides=(4,), out_indices=(0,))
+    backbone = SparseViT(embed_dims=8, depths=(2,), num_heads=(1,), strides=(4,), out_indices=(0,))
     backbone.eval()
-    recorder = error['WindowRecorder'](backbone)
     images = torch.zeros(2, 3, 56, 56)
     images[0, :, 28:, :28], images[1, :, :28, 28:] = 5, 5  # one window of each stands out
-    backbone.set_pruning_ratios(0.7)
+    backbone.set_pruning_ratios([0, 0.7])
+    backbone.stages[0].blocks[0].compute = lambda windows, kept: windows  # keeps what stands out
     with torch.no_grad():
         backbone.patch_embed.norm = None
-        backbone(images)
-    # 14 x 14 tokens: the third window of the first image, the second of the second.
-    assert recorder.rows == [{7 * 14, 14 * 14 + 7}]
+        comparison = error['Comparison'](backbone, [(engine, 'float32')], tmp_path)
+        rows = comparison._windows_in((engine, 'float32'), images)(images)
+    # 14 x 14 tokens, the shifted grid: only the block that leaves windows out is told of.
+    assert len(rows) == 1
+    assert rows[0].shape == (2, 49)
+    in_map = [{*window.tolist()} for window in rows[0]]
+    stands_out = [{14 * y + x for y in range(7, 14) for x in range(7)}]
+    stands_out.append({14 * y + x + 196 for y in range(7) for x in range(7, 14)})
+    for window, region in zip(in_map, stands_out, strict=True):
+        assert len(window & region) >= 16
 
 
 def test_a_benchmark_of_engines(call_tool, tmp_path):
