@@ -5,9 +5,9 @@ torch unpickles with ``weights_only=True``: only tensors, plain containers and w
 things here: only a damaged file is ever passed over for an older one, and none is written over.
 """
 
+import json
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError, UnsafeContentError
+from sparse_mm.file_kinds import INDEX, is_part, say_folder, say_other_kind
+from sparse_mm.named_weights import first_few, weights_of
 from sparse_mm.safe_classes import safe_classes_declared
 from sparse_mm.weights_files import SUFFIX, read_safetensors
 
@@ -26,8 +28,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU.
 
     Args:
-        path: A file, or an address that MMEngine's loaders know (``https://``, ``open-mmlab://``,
-            …).
+        path: A file; the index of one that is saved in parts (``….index.json``); or an address
+            that MMEngine's loaders know (``https://``, ``open-mmlab://``, …).
 
     Returns:
         The checkpoint's dictionary; of a ``.safetensors`` file its tensors.
@@ -38,6 +40,21 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         BadInputError: It is missing, cannot be opened, or holds no dictionary.
     """
     remote = '://' in path
+    if remote and re.search(r'\.(safetensors|json)(\?.*)?$', path):
+        raise BadInputError(
+            f'{path!r} is read from the disk alone; download it, and name the file.'
+        )
+    if not remote and is_part(path):
+        raise BadInputError(
+            f'{path!r} is one part of several; name the index beside it, which ends in {INDEX}.'
+        )
+    if not remote and path.endswith(INDEX):
+        return _read_parts(path)
+    return _read_file(path, remote)
+
+
+def _read_file(path: str, remote: bool = False) -> dict[str, Any]:
+    """Reads one file, or what an address gives."""
     if path.endswith(SUFFIX) and not remote:
         return read_safetensors(path)
     zipped = not remote and _check_file(path)
@@ -59,6 +76,9 @@ def read_checkpoint(path: str) -> dict[str, Any]:
                 f'The checkpoint {path!r} cannot be downloaded ({error}); download it '
                 'elsewhere and name the file.'
             ) from error
+        other = say_other_kind(path)
+        if other is not None:
+            raise BadInputError(other) from error
         if zipped and _is_whole(path):
             raise BadInputError(
                 f'{path!r} is not a checkpoint as torch.save writes them '
@@ -74,6 +94,31 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     return dict(checkpoint)
 
 
+def _read_parts(path: str) -> dict[str, Any]:
+    """Joins the parts that an index lists, all of them files beside it."""
+    try:
+        listed = json.loads(Path(path).read_text())['weight_map']
+        parts = sorted(set(listed.values()))
+    except FileNotFoundError as error:
+        raise BadInputError(f'The checkpoint {path!r} does not exist.') from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(
+            f"{path!r} is no index of a checkpoint's parts: it has no readable weight_map."
+        ) from error
+    weights: dict[str, Tensor] = {}
+    for part in parts:
+        if not isinstance(part, str) or Path(part).name != part:
+            raise BadInputError(f'{path!r} lists the part {part!r}, which is no file beside it.')
+        file = str(Path(path).parent / part)
+        weights |= weights_of(_read_file(file), file)
+    missing = [name for name in listed if name not in weights]
+    if missing:
+        raise BadInputError(
+            f'The parts of {path!r} lack {first_few(missing)}; download all of them again.'
+        )
+    return dict(state_dict=weights)
+
+
 def _check_file(path: str) -> bool:
     """Refuses what cannot be opened, and archives that would unpack to more than they are.
 
@@ -81,10 +126,7 @@ def _check_file(path: str) -> bool:
         Whether it is a zip archive, as torch writes them since version 1.6.
     """
     if os.path.isdir(path):
-        raise BadInputError(
-            f'The checkpoint {path!r} is a folder; name the file, or join the parts with the code '
-            'that wrote them.'
-        )
+        raise BadInputError(say_folder(path))
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
             raise BadInputError(f'The checkpoint {path!r} is no file; name one.')
@@ -106,8 +148,9 @@ def _check_file(path: str) -> bool:
     stored = all(entry.compress_type == ZIP_STORED for entry in entries)
     if not stored or sum(entry.file_size for entry in entries) > size:
         raise BadInputError(
-            f'{path!r} is packed, as torch.save never does, and would unpack to more than it is; '
-            f'{SAVE_WEIGHTS}.'
+            say_other_kind(path)
+            or f'{path!r} is packed, as torch.save never does, and would unpack to more than it '
+            f'is; {SAVE_WEIGHTS}.'
         )
     return zipped
 
@@ -238,68 +281,3 @@ def _is_damaged(path: Path) -> bool:
     except BadInputError:
         return False
     return False
-
-
-def weights_of(checkpoint: Mapping[str, Any], path: str) -> dict[str, Tensor]:
-    """Finds the named weights in a checkpoint.
-
-    Checkpoints of MMEngine, of the original Swin, and ``state_dict()`` alone are understood.
-
-    Raises:
-        BadInputError: There are none.
-    """
-    state = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    if isinstance(state, Mapping):
-        weights = {
-            name.removeprefix('module.'): value
-            for name, value in state.items()
-            if isinstance(name, str) and isinstance(value, Tensor)
-        }
-        if weights:
-            return weights
-    raise BadInputError(f'{path!r} holds no named weights: it is no checkpoint of a model.')
-
-
-def part_of(weights: Mapping[str, Tensor], part: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes a part's weights, such as a backbone's, out of a whole model's, by their names.
-
-    Args:
-        weights: Of the model.
-        part: ``state_dict()`` of the part.
-
-    Returns:
-        The weights under the prefix that has most of the part's names, by those; all of them where
-        none has any.
-
-    Raises:
-        BadInputError: Several parts have these names.
-    """
-    counts: Counter[str] = Counter()
-    for name, value in weights.items():
-        for place in (0, *(match.end() for match in re.finditer(r'\.', name))):
-            if name[place:] in part:  # of parts with the same names, the one with the same shapes
-                counts[name[:place]] += 2 if value.shape == part[name[place:]].shape else 1
-    (most, number), *others = counts.most_common(2) or [('', 0)]
-    if others and others[0][1] == number:
-        raise BadInputError(
-            f'the weights of this part stand there twice, as {most + "…"!r} and '
-            f'{others[0][0] + "…"!r}; keep those that are meant'
-        )
-    return {
-        name.removeprefix(most): value for name, value in weights.items() if name.startswith(most)
-    }
-
-
-def mismatches(weights: Mapping[str, Tensor], model_state: Mapping[str, Tensor]) -> list[str]:
-    """Names the weights of other shapes than the model's: ``name (2, 3) instead of (4, 3)``."""
-    return [
-        f'{name} {tuple(value.shape)} instead of {tuple(model_state[name].shape)}'
-        for name, value in weights.items()
-        if name in model_state and value.shape != model_state[name].shape
-    ]
-
-
-def first_few(names: list[str], count: int = 3) -> str:
-    """Joins the first few names, and counts the rest."""
-    more = f' and {len(names) - count} more' if len(names) > count else ''
-    return ', '.join(names[:count]) + more

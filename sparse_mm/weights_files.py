@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from sparse_mm.errors import SAVE_WEIGHTS, BadInputError, DamagedFileError
+from sparse_mm.file_kinds import say_other_kind
 
 SUFFIX = '.safetensors'
 INSTALL = 'pip install safetensors'
@@ -43,6 +44,9 @@ def read_safetensors(path: str) -> dict[str, Any]:
                 f'{path!r} gives a tensor another number of bytes than its type and shape have; '
                 f'{SAVE_WEIGHTS}.'
             ) from error
+        other = say_other_kind(path)
+        if other is not None:
+            raise BadInputError(other) from error
         raise DamagedFileError(
             f'{path!r} is truncated or not a safetensors file ({error}); download or copy it again.'
         ) from error

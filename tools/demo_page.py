@@ -20,9 +20,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.computed_windows import WindowRecorder
 from sparse_mm.engine.inspection import build_model, find_backbone
+from sparse_mm.named_weights import weights_of
 
 SCENES = 4
 CERTAIN = 0.5  # detections below this score are not drawn

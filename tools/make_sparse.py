@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 
-from sparse_mm.engine.command_line import expand_home, run
+from sparse_mm.engine.command_line import run
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.hosts import (
     DEFAULT_ARCH,
@@ -284,7 +284,6 @@ def how_to_inherit(config: str, out: Path) -> str:
 def main() -> None:
     """Reads the host's config, writes the sparse one, and reads that to be sure."""
     args = parse_args()
-    expand_home(args)
     cfg = read_base(args.config)
     stem = Path(args.config.rpartition('::')[2]).stem
     out = Path(args.out or f'sparse_{stem}.py')

@@ -9,8 +9,9 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
 from projects.bootstrapping.vision_transformer import inherit
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import weights_of
 
 # A classifier's own names for its last layer, ours first, then timm's.
 HEADS = 'head.fc.', 'head.'

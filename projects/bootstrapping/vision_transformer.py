@@ -1,6 +1,7 @@
 """The Vision Transformer that is bootstrapped from, by the names of timm's checkpoints."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.bootstrapped_sparse_former import HEAD_SIZE, TransformerBlock
 from sparse_mm.models.backbones.sparse_former_unit import init_from_scratch
-from sparse_mm.models.pretrained import backbone_weights, load_pretrained, split_init_cfg
+from sparse_mm.models.pretrained import load_pretrained, split_init_cfg
 
 # Patterns of timm's names, whole, and ours.
 TIMM_NAMES = {
@@ -22,6 +23,16 @@ TIMM_NAMES = {
     r'(blocks\.\d+)\.mlp\.fc1\.(.*)': r'\1.ffn.0.\2',
     r'(blocks\.\d+)\.mlp\.fc2\.(.*)': r'\1.ffn.2.\2',
 }
+
+
+def inner(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes a whole model's backbone; a backbone's own weights stay as they are."""
+    found = {
+        name.removeprefix('backbone.'): value
+        for name, value in weights.items()
+        if name.startswith('backbone.')
+    }
+    return found or dict(weights)
 
 
 def from_timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,7 +111,7 @@ class TeacherViT(BaseModule):
             load_pretrained(
                 self,
                 pretrained['checkpoint'],
-                lambda weights: from_timm(backbone_weights(weights)),
+                lambda weights: from_timm(inner(weights)),
                 family='Vision Transformer',
                 hint="; timm's checkpoints of ViTs fit",
                 prefix=pretrained.get('prefix'),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sparse_mm.checkpoints import first_few
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import first_few
 
 # Patterns of their names, whole, and our names for them; the first that fits is taken.
 Rules = dict[str, str]

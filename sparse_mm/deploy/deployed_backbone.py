@@ -16,7 +16,6 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from sparse_mm.checkpoints import first_few, mismatches
 from sparse_mm.deploy.engine import FLOAT32, Graph, Pass
 from sparse_mm.deploy.engines import check_engine
 from sparse_mm.deploy.export import OPSET, compare, random_images, write_onnx
@@ -26,6 +25,7 @@ from sparse_mm.deploy.structure import flat_outputs, kind_of, output_names, rest
 from sparse_mm.deploy.weights import WeightsWatch, digest_of_weights
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
+from sparse_mm.named_weights import first_few, mismatches
 from sparse_mm.progress import progress_bar
 
 # In bfloat16 a graph is wrong where its outputs have nothing to do with PyTorch's in float32.

@@ -1,11 +1,17 @@
-"""How MMEngine reads checkpoints under our tools: safely, whichever MMEngine it is."""
+"""How MMEngine reads checkpoints under our tools: safely, wherever the weights lie in them."""
 
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from sparse_mm.checkpoints import read_checkpoint
+from sparse_mm.errors import BadInputError
+from sparse_mm.file_kinds import INDEX
+from sparse_mm.named_weights import weights_of
 from sparse_mm.safe_classes import declare_safe_classes
 
 
@@ -18,7 +24,25 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
-    return torch.load(filename, map_location=map_location, weights_only=True)
+    if filename.endswith(INDEX):
+        return read_checkpoint(filename)
+    checkpoint = torch.load(filename, map_location=map_location, weights_only=True)
+    if not isinstance(checkpoint, Mapping) or found_by_mmengine(checkpoint, filename):
+        return checkpoint
+    # MMEngine would take the outermost names for the weights', load none of them, and say so alone.
+    return {**checkpoint, 'state_dict': weights_of(checkpoint, filename)}
+
+
+def found_by_mmengine(checkpoint: Mapping[str, Any], path: str) -> bool:
+    """Whether MMEngine itself finds the weights of a checkpoint; also where it has none."""
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, Mapping):
+        return True
+    try:
+        ours = weights_of(checkpoint, path)
+    except BadInputError:
+        return True
+    return ours.keys() <= {re.sub(r'^module\.', '', str(name)) for name in state}
 
 
 def read_checkpoints_safely() -> None:

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from copy import copy
@@ -21,6 +22,7 @@ from sparse_mm.engine.checkpoint_loader import read_checkpoints_safely
 from sparse_mm.engine.checks import check_structure, report
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.explanations import explain
+from sparse_mm.engine.files import expand_path
 from sparse_mm.engine.hooks import CheckDataHook, CPUSpeedHook, StepSeedHook
 from sparse_mm.engine.hosts import host_of, is_kind
 from sparse_mm.engine.leaving import (
@@ -30,7 +32,7 @@ from sparse_mm.engine.leaving import (
     leave_alone,
     leave_together,
 )
-from sparse_mm.engine.processes import start_processes
+from sparse_mm.engine.processes import check_launcher, start_processes
 from sparse_mm.engine.signals import (
     SIGTERM_EXIT,
     StoppedError,
@@ -62,6 +64,13 @@ class Override(DictAction):
             if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
                 parser.error(f'argument {option_string}: the brackets of {given!r} do not match')
         super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """Keeps the spaces of a single value, such as a path's, which MMEngine takes out."""
+        if ' ' in val.strip() and not re.search(r'[,()\[\]]', val):
+            return val.strip().strip('\'"')
+        return DictAction._parse_iterable(val)
 
 
 def finite(text: str) -> float:
@@ -100,10 +109,10 @@ def load_config(args: argparse.Namespace) -> Config:
     See :func:`~sparse_mm.engine.config_file.read_config`.
 
     Raises:
-        BadInputError: There is no such file, it cannot be read, or a setting is of another kind
-            than MMEngine takes there.
+        BadInputError: There is no such file, it cannot be read, a setting is of another kind than
+            MMEngine takes there, or the launcher is not around.
     """
-    expand_home(args)
+    check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -115,11 +124,20 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def expand_home(args: argparse.Namespace) -> None:
-    """Puts the home folder in place of ``~``, which a shell leaves alone in ``--out=~/run``."""
-    for name, value in vars(args).items():
-        if isinstance(value, str) and value.startswith('~'):
-            setattr(args, name, os.path.expanduser(value))
+def expand_arguments(arguments: list[str]) -> list[str]:
+    """Puts folders in place of ``~`` and ``$NAME``, which shells leave alone in ``--out=~/run``.
+
+    Args:
+        arguments: Of the command line. ``--cfg-options`` are the config's to expand.
+    """
+    expanded = []
+    for argument in arguments:
+        option, equals, value = argument.partition('=')
+        if equals and option.startswith('--'):
+            expanded.append(option + equals + expand_path(value))
+        else:
+            expanded.append(expand_path(argument))
+    return expanded
 
 
 def read_ratios(text: str) -> Any:
@@ -198,6 +216,7 @@ def run(main: Callable[[], None]) -> None:
     others. A program that joined its processes before, and calls a command, goes on after it.
     """
     read_checkpoints_safely()
+    sys.argv[1:] = expand_arguments(sys.argv[1:])
     joined_before = in_group()
     try:
         _run_and_tell(main)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from sparse_mm.engine.files import expand_path
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER, AMP_SETTINGS, dataset_needs, is_kind, name_of
 from sparse_mm.engine.published_configs import PUBLISHED, forget_our_scope
 from sparse_mm.errors import BadInputError
@@ -23,8 +24,8 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
 
     ``data_root`` among the overrides moves every data set and evaluator that lies below the
     config's own folder; without it, environment variables such as ``COCO_ROOT`` name the folders
-    of data sets that are not where the config expects them. ``~`` is the home folder, wherever a
-    path begins with it. A data loader without workers keeps none alive.
+    of data sets that are not where the config expects them. ``~`` and ``$NAME`` stand for their
+    folders at the beginning of a path. A data loader without workers keeps none alive.
 
     Args:
         path: The file.
@@ -37,7 +38,7 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
     for folder in (CHECKOUT, PUBLISHED):
         if (folder / 'projects').is_dir() and str(folder) not in sys.path:
             sys.path.append(str(folder))
-    path = os.path.expanduser(path)
+    path = expand_path(path)
     if not os.path.isfile(path):
         raise BadInputError(f'There is no config file {path!r}.')
     try:
@@ -55,7 +56,7 @@ def read_config(path: str, overrides: dict[str, Any] | None = None) -> Config:
     else:
         _find_by_environment(cfg)
     _override(cfg, options)
-    _change_strings(cfg._cfg_dict, _at_home)
+    _change_strings(cfg._cfg_dict, expand_path)
     if used_amp and not _uses_amp(cfg):
         for name in AMP_SETTINGS:
             cfg.optim_wrapper.pop(name, None)
@@ -72,7 +73,7 @@ def lost_hooks(path: str, cfg: Config) -> list[str]:
         path: The file.
         cfg: What was read from it.
     """
-    path = os.path.expanduser(path)
+    path = expand_path(path)
     text = Path(path).read_text()
     if '_base_' not in text or 'custom_hooks' not in text:
         return []
@@ -250,10 +251,6 @@ def _moved(text: str, old: str | None, new: str) -> str:
     if text in (old, folder) or text.startswith(folder + '/'):
         return new.rstrip('/') + text[len(folder) :]
     return text
-
-
-def _at_home(text: str) -> str:
-    return os.path.expanduser(text) if text == '~' or text.startswith('~/') else text
 
 
 def _change_strings(node: Any, change: Any) -> Any:

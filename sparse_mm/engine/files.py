@@ -1,9 +1,22 @@
-"""Writing a file in one step."""
+"""Paths as users write them, and writing a file in one step."""
 
 import os
+import re
 from pathlib import Path
 
 from sparse_mm.errors import BadInputError
+
+
+def expand_path(text: str) -> str:
+    """Puts folders in place of ``~`` and of an environment variable at a path's beginning.
+
+    Any other text stays as it is, as does the name of a variable that is not set.
+    """
+    if re.match(r'~([\w.-]*/|$)', text):
+        return os.path.expanduser(text)
+    if re.match(r'\$(\w+|\{\w+\})(/|$)', text):
+        return os.path.expandvars(text)
+    return text
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

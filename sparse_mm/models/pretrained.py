@@ -7,18 +7,18 @@ from mmengine.logging import MMLogger
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from sparse_mm.checkpoints import first_few, mismatches, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.errors import BadInputError, nearest
+from sparse_mm.named_weights import first_few, mismatches, not_finite, part_of, weights_of
 
 
-def backbone_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes a whole model's backbone; a backbone's own weights stay as they are."""
-    inner = {
-        name.removeprefix('backbone.'): value
-        for name, value in weights.items()
-        if name.startswith('backbone.')
-    }
-    return inner or dict(weights)
+def backbone_weights(weights: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """Takes a whole model's backbone, by its names; a backbone's own weights stay as they are.
+
+    Raises:
+        BadInputError: Several parts of the model have these names.
+    """
+    return part_of(weights, backbone.state_dict())
 
 
 def describe_widths(weights: Mapping[str, Tensor], archs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -87,8 +87,14 @@ def load_pretrained(
             f'The checkpoint {path!r} does not fit this {type(backbone).__name__}: '
             f'{first_few(wrong)}{describe(weights)}.'
         )
-    result = backbone.load_state_dict(weights, strict=False)
     needed = dict(backbone.named_parameters())
+    broken = not_finite(weights, needed)
+    if broken:
+        raise BadInputError(
+            f'The checkpoint {path!r} has NaN or infinity in {first_few(broken)}, as a training '
+            'that diverged leaves them; take an earlier one.'
+        )
+    result = backbone.load_state_dict(weights, strict=False)
     missing = [name for name in result.missing_keys if name in needed]
     present = len(needed) - len(missing)
     if not present:

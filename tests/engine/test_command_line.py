@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 
 import pytest
 import torch
@@ -11,7 +12,13 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from sparse_mm.engine import hooks
-from sparse_mm.engine.command_line import Override, add_hooks, build_runner, run
+from sparse_mm.engine.command_line import (
+    Override,
+    add_hooks,
+    build_runner,
+    expand_arguments,
+    run,
+)
 from sparse_mm.engine.hooks import CheckDataHook, StepSeedHook
 from sparse_mm.errors import BadInputError
 
@@ -82,3 +89,33 @@ def test_overrides_that_cannot_be_read(given, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', given])
     assert re.search('is not key=value|brackets of .* do not match', capsys.readouterr().err)
+
+
+def test_folders_are_put_into_a_command_line_where_shells_leave_them(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    monkeypatch.setenv('RUNS', '/runs')
+    kept = ['key=~/e', '$1', '--~/f']
+    given = ['~/a.py', '--out=~/b c', '--work-dir', '$RUNS/d', '--x=$RUNS', *kept]
+    expected = ['/home/me/a.py', '--out=/home/me/b c', '--work-dir', '/runs/d', '--x=/runs']
+    assert expand_arguments(given) == [*expected, *kept]
+    seen = []
+    monkeypatch.setattr(sys, 'argv', ['tool.py', '~/a.py'])
+    run(lambda: seen.extend(sys.argv))
+    assert seen == ['tool.py', '/home/me/a.py']
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('/my data/photos', '/my data/photos'),
+        ('"/my data/photos"', '/my data/photos'),
+        ('[1, 2]', [1, 2]),
+        ('0.5', 0.5),
+        ('a, b', ['a', 'b']),
+        (' 3 ', 3),
+    ],
+)
+def test_a_path_in_the_overrides_keeps_its_spaces(text, value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Override)
+    assert parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options == {'a.b': value}

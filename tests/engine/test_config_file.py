@@ -124,6 +124,11 @@ train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[
         cfg = read_config(write("_base_ = './base.py'"), dict(data_root='~/coco', work_dir='~/run'))
         assert cfg.train_dataloader.dataset.data_root == '/home/me/coco/'
         assert cfg.work_dir == '/home/me/run'
+        monkeypatch.setenv('DATA', '/data')
+        cfg = read_config(write("_base_ = './base.py'"), dict(data_root='$DATA/coco'))
+        assert cfg.val_evaluator.ann_file == '/data/coco/annotations/b.json'
+        text = "a = ['$DATA', '${DATA}/b', '$ABSENT/c', 'd$DATA', '$DATAX']"
+        assert read_config(write(text)).a == ['/data', '/data/b', '$ABSENT/c', 'd$DATA', '$DATAX']
         text = "a = dict(b=['~/x', ('~', '~y', 'a~/b')])"
         assert read_config(write(text)).a.b == ['/home/me/x', ('/home/me', '~y', 'a~/b')]
 

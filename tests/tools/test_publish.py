@@ -6,8 +6,9 @@ import torch
 from mmdet.models.backbones import SwinTransformer
 from mmengine.runner import load_checkpoint
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.models import SparseViT
+from sparse_mm.named_weights import weights_of
 from tests.engine.search.toy import ToyClassifier, toy_runner
 
 TOOL = 'model_converters/publish.py'

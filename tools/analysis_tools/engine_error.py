@@ -27,7 +27,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.deploy import ENGINES, PRECISIONS, DeployedBackbone, check_engine
 from sparse_mm.deploy.engine import Graph, Pass
 from sparse_mm.deploy.export import write_onnx
@@ -40,6 +40,7 @@ from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.models.layers.windows import KeptWindows
+from sparse_mm.named_weights import weights_of
 from sparse_mm.progress import progress_bar
 
 

@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import (
     check_checkpoint,
     check_checkpoint_file,
@@ -27,6 +27,7 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import add_config_options, load_config, run
 from sparse_mm.engine.inspection import build_model, main_backbone
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import weights_of
 from sparse_mm.progress import progress_bar
 from tools.benchmarks.sampling_points import sampling_points_of, share_on_objects
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
-from sparse_mm.engine.command_line import expand_home, read_config, run
+from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import build_model, main_backbone, sees_clips
 from sparse_mm.engine.pictures import (
@@ -32,6 +32,7 @@ from sparse_mm.engine.pictures import (
     through_test_pipeline,
 )
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import mismatches, weights_of
 from tools.analysis_tools.clip_rois import draw_clip, load_clip
 from tools.benchmarks.sampling_points import sampling_points_of
 
@@ -105,7 +106,6 @@ def choose(name: str, given: list[int] | None, first: int, last: int) -> list[in
 def main() -> None:
     """Checks, runs the model, draws."""
     args = parse_args()
-    expand_home(args)
     cfg = read_config(args.config)
     out = Path(args.out)
     if out.suffix.lower() not in PICTURES:

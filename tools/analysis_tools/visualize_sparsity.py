@@ -24,7 +24,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.checkpoints import mismatches, part_of, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import (
     check_checkpoint,
     check_checkpoint_file,
@@ -32,11 +32,12 @@ from sparse_mm.engine.checks import (
     check_work_dir,
     report,
 )
-from sparse_mm.engine.command_line import expand_home, finite, read_config, read_ratios, run
+from sparse_mm.engine.command_line import finite, read_config, read_ratios, run
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_config, build_model, find_backbone, reads_texts
 from sparse_mm.engine.pictures import PICTURES, read_picture
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import mismatches, part_of, weights_of
 from sparse_mm.progress import progress_bar
 from tools.analysis_tools.clip_files import (
     CLIPS,
@@ -256,7 +257,6 @@ def draw_clip(drawer: Drawer, clip: Clip) -> None:
 def main() -> None:
     """Checks, runs, draws."""
     args = parse_args()
-    expand_home(args)
     cfg = read_config(args.config)
     refuse_latent_tokens(cfg)
     if not 0 <= args.score_thr <= 1:

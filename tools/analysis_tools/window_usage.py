@@ -19,7 +19,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS
 from torch import nn
 
-from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import check_data, check_part, report
 from sparse_mm.engine.command_line import (
     add_config_options,
@@ -36,6 +36,7 @@ from sparse_mm.engine.inspection import (
     reads_texts,
 )
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import part_of, weights_of
 
 
 def parse_args() -> argparse.Namespace:

@@ -23,12 +23,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from sparse_mm.checkpoints import part_of, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.deploy.export import compare, random_images, to_onnx, to_program
 from sparse_mm.deploy.structure import output_names
 from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
-from sparse_mm.engine.command_line import Override, expand_home, read_config, read_ratios, run
+from sparse_mm.engine.command_line import Override, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
@@ -41,6 +41,7 @@ from sparse_mm.engine.inspection import (
 from sparse_mm.engine.preprocessing import describe_preprocessing
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
+from sparse_mm.named_weights import part_of, weights_of
 
 # What a format needs besides torch.
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -183,7 +184,6 @@ def description_path(out: Path) -> Path:
 def main() -> None:
     """Checks, exports, runs what was exported, and only then gives it its name."""
     args = parse_args()
-    expand_home(args)
     out = Path(args.out)
     check_out(out)
     given = [args.batch, *(args.shape or ()), *([] if args.frames is None else [args.frames])]

@@ -162,13 +162,14 @@ def detections(
 @lru_cache(maxsize=1)
 def detector(config: str, checkpoint: str) -> Any:
     """Builds a detector with its weights, once for all images."""
-    from sparse_mm.checkpoints import read_checkpoint, weights_of
+    from sparse_mm.checkpoints import read_checkpoint
     from sparse_mm.engine.checks import check_checkpoint, report
     from sparse_mm.engine.config_file import read_config
     from sparse_mm.engine.inspection import (
         build_model,
     )
     from sparse_mm.errors import BadInputError
+    from sparse_mm.named_weights import weights_of
 
     try:
         model = build_model(read_config(config))

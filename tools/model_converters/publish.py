@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparse_mm.checkpoints import read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.prunable import FORMER_KEY, KEY
+from sparse_mm.named_weights import weights_of
 from sparse_mm.weights_files import SUFFIX, write_safetensors
 
 # What a training keeps in `meta` that its weights are used with, and what our converter says there.
@@ -135,7 +136,7 @@ def write(path: Path, weights: dict[str, Tensor], meta: dict[str, Any]) -> None:
 def main() -> None:
     """Reads, chooses, checks, and only then writes."""
     args = parse_args()
-    out = Path(args.out).expanduser()
+    out = Path(args.out)
     if out.suffix not in ('.pth', SUFFIX):
         raise BadInputError(f'{args.out!r} must end in .pth or {SUFFIX}.')
     if out.exists():

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparse_mm.checkpoints import mismatches, read_checkpoint, weights_of
+from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.converters.sparse_former import Converted, convert_sparse_former
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import BootstrappedSparseFormer, SparseFormer, VideoSparseFormer
 from sparse_mm.models.backbones import bootstrapped_sparse_former, sparse_former
+from sparse_mm.named_weights import mismatches, weights_of
 
 FAMILIES: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
     'SparseFormer': (SparseFormer, sparse_former.ARCHS),

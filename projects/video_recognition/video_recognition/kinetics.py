@@ -13,8 +13,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from projects.video_recognition.video_recognition.decoding import BrokenVideoError, Video
-from sparse_mm.checkpoints import first_few
 from sparse_mm.errors import BadInputError, nearest
+from sparse_mm.named_weights import first_few
 
 SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v', '.flv', '.mpg', '.mpeg', '.ts', '.3gp')
 

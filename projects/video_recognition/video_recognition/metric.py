@@ -7,8 +7,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from mmpretrain.evaluation import Accuracy
 
-from sparse_mm.checkpoints import first_few
 from sparse_mm.errors import BadInputError
+from sparse_mm.named_weights import first_few
 
 
 @METRICS.register_module()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sparse_mm.checkpoints import first_few
+from sparse_mm.named_weights import first_few
 
 
 def check_cameras(dataset: Any, split: str) -> list[str]:

@@ -5,16 +5,13 @@ from typing import Any
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from sparse_mm.checkpoints import (
-    first_few,
-    mismatches,
-    part_of,
-    read_checkpoint,
-    weights_of,
-)
+from sparse_mm.checkpoints import read_checkpoint
+from sparse_mm.engine.checkpoint_loader import found_by_mmengine
 from sparse_mm.engine.inspection import backbone_name, main_backbone
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.swin_weights import layout_of
 from sparse_mm.models.pretrained import warn_of_constants
+from sparse_mm.named_weights import first_few, mismatches, not_finite, part_of, weights_of
 
 
 def check_checkpoint_file(path: str) -> list[str]:
@@ -51,6 +48,11 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
         weights = weights_of(checkpoint, path)
     except BadInputError as error:
         return [str(error)]
+    if '://' in path and not found_by_mmengine(checkpoint, path):
+        return [
+            f'The checkpoint {path!r} keeps its weights where MMEngine does not look for them; '
+            'download it, and name the file, in which they are found.'
+        ]
     bare: Any = model.module if is_model_wrapper(model) else model
     wrong = mismatches(weights, bare.state_dict())
     if not whole:
@@ -91,9 +93,47 @@ def _of_another_model(
     own = model.state_dict(keep_vars=True)
     needed = [name for name, value in own.items() if isinstance(value, nn.Parameter)]
     missing = [name for name in needed if name not in weights]
-    if len(missing) == len(needed) or (whole and missing):
+    # For fine-tuning: a backbone that would start from random weights beside trained heads.
+    prefix = '' if whole else backbone_name(model)
+    inner = [name for name in needed if name.startswith(prefix)]
+    lacking = [name for name in missing if name.startswith(prefix)]
+    if len(lacking) > len(inner) / 2 or (whole and missing):
         return [
-            f'The checkpoint {path!r} is of another model: it lacks {first_few(missing)} (and has '
-            f'{first_few([name for name in weights if name not in own]) or "nothing else"}).'
+            f'The checkpoint {path!r} is of another model: it lacks {first_few(lacking)} (and has '
+            f'{first_few([name for name in weights if name not in own]) or "nothing else"})'
+            f'{_advice(weights, model, whole)}.'
+        ]
+    broken = not_finite(weights, needed)
+    if broken:
+        return [
+            f'The checkpoint {path!r} has NaN or infinity in {first_few(broken)}, as a training '
+            'that diverged leaves them; take an earlier one.'
         ]
     return []
+
+
+def _advice(weights: dict[str, Tensor], model: nn.Module, whole: bool) -> str:
+    """What such weights are, and what to do with them: ends a sentence."""
+    start = (
+        "; to start the backbone from it, name it in the backbone's init_cfg=dict("
+        "type='Pretrained', checkpoint=…)"
+    )
+    layout = layout_of(weights)
+    if layout is not None:
+        return f", which are {layout}'s names of Swin{'' if whole else start}"
+    if whole:
+        try:
+            inner = part_of(weights, model.state_dict())
+        except BadInputError:
+            return ''
+        before = next(iter(weights)).removesuffix(next(iter(inner), ''))
+        every = all(name in inner for name, _ in model.named_parameters())
+        return f'; save it without the {before!r} before all of its names' if every else ''
+    backbone = main_backbone(model)
+    try:
+        inner = part_of(weights, backbone.state_dict())
+    except BadInputError:
+        return ''
+    names = [name for name, _ in backbone.named_parameters()]
+    kept = sum(name in inner for name in names)
+    return start if backbone is not model and kept > len(names) / 2 else ''

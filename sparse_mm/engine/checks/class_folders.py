@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sparse_mm.checkpoints import first_few
 from sparse_mm.engine.hosts import DatasetNeeds, dataset_needs, is_remote
+from sparse_mm.named_weights import first_few
 
 
 def check_class_folders(

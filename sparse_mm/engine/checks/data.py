@@ -7,7 +7,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sparse_mm.checkpoints import first_few
 from sparse_mm.engine.checks.annotation_files import check_info_file, check_label_maps, is_cut_json
 from sparse_mm.engine.checks.class_folders import check_class_folders
 from sparse_mm.engine.checks.evaluators import check_evaluator
@@ -19,6 +18,7 @@ from sparse_mm.engine.hosts import (
     name_of,
 )
 from sparse_mm.engine.inspection import leaf_datasets
+from sparse_mm.named_weights import first_few
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> list[str]:

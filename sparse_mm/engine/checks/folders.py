@@ -1,10 +1,11 @@
 """Whether results can be written, and nothing is lost by it."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
-from sparse_mm.checkpoints import first_few
+from sparse_mm.named_weights import first_few
 
 
 def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
@@ -14,12 +15,19 @@ def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
         work_dir: The folder.
         option: What names another one, for the message.
     """
+    what = 'work directory' if option == '--work-dir' else 'folder'
+    if re.match(r'\w\w+:/', work_dir):  # a Path has a single slash there
+        more = (
+            '; copies of the checkpoints go elsewhere by default_hooks.checkpoint.out_dir'
+            if option == '--work-dir'
+            else ''
+        )
+        return [f'The {what} {work_dir!r} is none of this machine; choose one that is{more}.']
     try:
         os.makedirs(work_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=work_dir):
             pass
     except OSError as error:
-        what = 'work directory' if option == '--work-dir' else 'folder'
         return [
             f'The {what} {work_dir!r} cannot be written ({error.strerror}); choose another with '
             f'{option}.'

@@ -246,7 +246,7 @@ class BootstrappedSparseFormer(BaseModule):
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Takes the backbone's weights; another number of tokens keeps its own RoIs."""
-        weights = backbone_weights(weights)
+        weights = backbone_weights(weights, self)
         if 'token_rois' in weights and len(weights['token_rois']) != len(self.token_rois):
             weights['token_rois'] = self.token_rois.detach().clone()
         return weights

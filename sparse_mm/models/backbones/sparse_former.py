@@ -192,7 +192,7 @@ class SparseFormer(BaseModule):
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Takes the backbone's weights; spreads its tokens over this model's number of tokens."""
-        weights = backbone_weights(weights)
+        weights = backbone_weights(weights, self)
         embedding = weights.get('token_embedding')
         count = len(self.token_embedding)
         if embedding is not None and len(embedding) != count:

@@ -2,7 +2,8 @@
 
 mmdet, mmseg and mmpretrain name them alike. The original repository has other names and another
 order of the patches that are joined; timm has the original's with the patch merging at the start of
-a stage. Swin V2 is known by its ``logit_scale``.
+a stage. What torchvision and transformers have is translated to the original's first. Swin V2 is
+known by its ``logit_scale``.
 """
 
 import re
@@ -14,6 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparse_mm.errors import BadInputError
+from sparse_mm.models.backbones.swin_of_libraries import (
+    TORCHVISION,
+    TRANSFORMERS,
+    by_original_names,
+)
 
 # What follows from the window size, and is never taken from a checkpoint.
 _DERIVED = 'relative_position_index', 'relative_coords_table', 'attn_mask'
@@ -31,11 +37,12 @@ def from_any_layout(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tens
         The weights under the backbone's names. What is no Swin's stays as it is.
 
     Raises:
-        BadInputError: They are in a layout that is known and not read, or of the other version of
-            Swin.
+        BadInputError: They are of the other version of Swin, or parts of them are missing.
     """
+    weights = by_original_names(weights)
     weights = {name: value for name, value in inner_weights(weights).items() if not _derived(name)}
-    _refuse_other_layouts(weights)
+    # timm's models of features alone have each stage as an attribute.
+    weights = {re.sub(r'^layers_(\d+)\.', r'layers.\1.', n): v for n, v in weights.items()}
     own = model.state_dict()
     for mark, name in ((_V1, 'SparseViT'), (_V2, 'SparseViTV2')):
         theirs = any(key.endswith(mark) for key in weights)
@@ -49,12 +56,33 @@ def from_any_layout(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tens
     return fit_sizes(rename_last_norm(weights, len(model.stages)), model)
 
 
+def layout_of(weights: Mapping[str, Tensor]) -> str | None:
+    """Whose names of a Swin weights have; None for the hosts' own, and for what is no Swin's."""
+    if any(map(TORCHVISION.match, weights)):
+        return 'torchvision'
+    if any(map(TRANSFORMERS.match, weights)):
+        return 'transformers'
+    if any(re.search(r'(^|\.)layers[._]\d+\.blocks\.\d+\.attn\.', name) for name in weights):
+        return 'timm or the original repository'
+    return None
+
+
 def inner_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes the backbone out of a whole model: what stands beside its patch embedding."""
-    prefixes = {
-        name.partition('patch_embed.proj')[0] for name in weights if 'patch_embed.proj' in name
-    }
-    for prefix in sorted(prefixes, key=len)[:1]:
+    """Takes the backbone out of a whole model: what stands beside its patch embedding.
+
+    Raises:
+        BadInputError: There are several, of which none is meant more than another.
+    """
+    prefixes = sorted(
+        {name.partition('patch_embed.proj')[0] for name in weights if 'patch_embed.proj' in name},
+        key=lambda prefix: (len(prefix), prefix),
+    )
+    if len(prefixes) > 1 and len(prefixes[0]) == len(prefixes[1]):
+        raise BadInputError(
+            f'Weights of Swin stand there several times, as {prefixes[0] + "…"!r} and '
+            f'{prefixes[1] + "…"!r}; name one by prefix={prefixes[0].rstrip(".")!r} in init_cfg.'
+        )
+    for prefix in prefixes[:1]:
         return {
             name.removeprefix(prefix): value
             for name, value in weights.items()
@@ -86,16 +114,6 @@ def fit_sizes(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 def _derived(name: str) -> bool:
     return name.endswith(_DERIVED)
-
-
-def _refuse_other_layouts(weights: Mapping[str, Tensor]) -> None:
-    advice = (
-        'convert them to the names of mmdet, mmpretrain, timm or the original Swin, which are read'
-    )
-    if any('.attention.self.query.' in name for name in weights):
-        raise BadInputError(f"The checkpoint has Swin's names of transformers; {advice}.")
-    if 'features.0.0.weight' in weights:
-        raise BadInputError(f"The checkpoint has Swin's names of torchvision; {advice}.")
 
 
 def _from_original(weights: Mapping[str, Tensor], version_2: bool) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ class VideoSparseFormer(SparseFormer):
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Takes a backbone's weights; an image model's are inflated, other copies spread."""
-        weights = backbone_weights(weights)
+        weights = backbone_weights(weights, self)
         if 'token_rois' not in weights or 'token_embedding' not in weights:
             return weights
         embedding, rois = weights['token_embedding'], weights['token_rois']

@@ -96,3 +96,23 @@ def test_a_part_that_is_not_there_or_twice(tmp_path):
     assert re.search(r"model\.pth': .*stand there twice, as 'backbone\.…' and 'head\.…'", problem)
     (problem,) = check_part(save(tmp_path, build(3).backbone), nn.Linear(6, 4))
     assert 'its shapes differ: weight (4, 4) instead of (4, 6)' in problem
+
+
+def test_heads_without_the_backbone_are_nothing_to_start_from(tmp_path):
+    """As of a detector whose backbone has another name: it would be trained from random weights."""
+    other = build(3, 'img_backbone')
+    (problem,) = check_checkpoint(save(tmp_path, other), build(3), whole=False)
+    assert 'lacks backbone.weight, backbone.bias (and has img_backbone' in problem
+
+
+def test_names_below_a_wrapper_of_ones_own_are_told(tmp_path):
+    path = save(tmp_path, nn.ModuleDict(dict(detector=build(3))))
+    (problem,) = check_checkpoint(path, build(3), whole=True)
+    assert "save it without the 'detector.' before all of its names" in problem
+
+
+def test_what_a_diverged_training_left(tmp_path):
+    model = build(3)
+    nn.init.constant_(model.head.weight, float('nan'))
+    (problem,) = check_checkpoint(save(tmp_path, model), build(3), whole=True)
+    assert 'NaN or infinity in head.weight' in problem

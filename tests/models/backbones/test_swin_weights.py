@@ -1,10 +1,14 @@
 """Swin's checkpoints in every layout: recognised by their names, or refused in a sentence."""
 
+import re
+
 import pytest
 import torch
+import torchvision.models.swin_transformer as tv
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT, SparseViTV2
+from tests.models.backbones.reference import relative_error
 from tests.models.backbones.test_sparse_vit import randomize
 
 SMALL = dict(
@@ -47,6 +51,42 @@ def in_original_layout(model, timm=False):
     return weights
 
 
+def torchvisions(version_2):
+    kinds = dict(block=tv.SwinTransformerBlockV2, downsample_layer=tv.PatchMergingV2)
+    model = tv.SwinTransformer(
+        [4, 4], 16, [2, 2, 2], [1, 2, 4], [4, 4], **(kinds if version_2 else {})
+    )
+    randomize(model)
+    return model.eval()
+
+
+def by_transformers_names(weights):
+    """What transformers calls the weights of the original Swin; it splits queries, keys, values."""
+    split = {k: v for k, v in weights.items() if 'qkv.' not in k}
+    for name in weights.keys() - split.keys():
+        for part, piece in zip(('query', 'key', 'value'), weights[name].chunk(3), strict=True):
+            split[name.replace('qkv', part)] = piece
+    renamed = {}
+    for name, value in split.items():
+        for part, own in (('q_bias', 'query.bias'), ('v_bias', 'value.bias')):
+            name = name.replace(f'attn.{part}', f'attention.self.{own}')
+        for theirs, new in (
+            ('attn.proj', 'attention.output.dense'),
+            ('attn.cpb_mlp', 'attention.self.continuous_position_bias_mlp'),
+            ('attn.', 'attention.self.'),
+            ('mlp.fc1', 'intermediate.dense'),
+            ('mlp.fc2', 'output.dense'),
+        ):
+            name = name.replace(theirs, new)
+        name = re.sub(r'\.norm1\.(?=[wb])', '.layernorm_before.', name)
+        name = re.sub(r'\.norm2\.(?=[wb])', '.layernorm_after.', name)
+        name = re.sub(r'^norm\.', 'layernorm.', name)
+        name = name.replace('patch_embed.proj', 'embeddings.patch_embeddings.projection')
+        name = name.replace('patch_embed.norm', 'embeddings.norm')
+        renamed[re.sub('^layers', 'encoder.layers', name)] = value
+    return {f'swin.{name.replace("swin.head", "classifier")}': v for name, v in renamed.items()}
+
+
 def start(build, path, **settings):
     model = build(**settings, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
     model.init_weights()
@@ -76,6 +116,49 @@ def test_version_2_is_converted(tmp_path, timm):
         assert torch.equal(loaded.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize('version_2', [False, True])
+def test_torchvisions_swin_gives_its_outputs(tmp_path, version_2):
+    theirs = torchvisions(version_2)
+    torch.save(theirs.state_dict(), tmp_path / 'swin.pth')
+    arch = dict(embed_dims=16, depths=(2, 2, 2), num_heads=(1, 2, 4))
+    settings = dict(arch=arch, window_size=4, img_size=64, out_indices=(2,))
+    if version_2:
+        arch['extra_norm_every_n_blocks'] = 0
+        settings['pretrained_window_sizes'] = [0, 0, 0]
+    build = SparseViTV2 if version_2 else SparseViT
+    loaded = start(build, tmp_path / 'swin.pth', **settings).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs.permute(theirs.norm(theirs.features(image)))
+        assert relative_error(loaded(image)[0], expected) < 1e-5
+
+
+@pytest.mark.parametrize(('build', 'settings'), [(SparseViT, SMALL), (SparseViTV2, V2)])
+def test_the_names_of_transformers_are_translated(tmp_path, build, settings):
+    settings = {**settings, 'out_indices': (2,)}
+    model = randomize(build(**settings))
+    weights = by_transformers_names(in_original_layout(model))
+    assert 'swin.encoder.layers.0.blocks.0.attention.self.query.weight' in weights
+    torch.save(weights, tmp_path / 'swin.pth')
+    loaded = start(build, tmp_path / 'swin.pth', **settings)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    del weights['swin.encoder.layers.0.blocks.0.attention.self.key.weight']
+    torch.save(weights, tmp_path / 'swin.pth')
+    with pytest.raises(BadInputError, match='query, key and value; save all'):
+        start(build, tmp_path / 'swin.pth', **settings)
+
+
+def test_timms_models_of_features_alone(tmp_path):
+    model = randomize(SparseViT(**SMALL))
+    theirs = in_original_layout(model, timm=True)
+    weights = {re.sub(r'^layers\.', 'layers_', name): value for name, value in theirs.items()}
+    torch.save(weights, tmp_path / 'swin.pth')
+    loaded = start(SparseViT, tmp_path / 'swin.pth', **SMALL)
+    for name, value in model.stages.state_dict().items():
+        assert torch.equal(loaded.stages.state_dict()[name], value), name
+
+
 @pytest.mark.parametrize('prefix', ['img_backbone.', 'module.backbone.', 'detector.backbone.'])
 def test_the_backbone_is_found_in_a_whole_model(tmp_path, prefix):
     model = randomize(SparseViT(**SMALL))
@@ -90,8 +173,13 @@ def test_the_backbone_is_found_in_a_whole_model(tmp_path, prefix):
     ('change', 'sentence'),
     [
         (lambda w: {k: v for k, v in w.items() if 'blocks' not in k}, 'too few to start from'),
-        (lambda w: {**w, 'encoder.attention.self.query.weight': w['norm2.weight']}, 'transformers'),
-        (lambda w: {'features.0.0.weight': w['norm2.weight']}, 'torchvision'),
+        (lambda w: {k: v * float('nan') for k, v in w.items() if v.is_floating_point()}, 'NaN'),
+        (
+            lambda w: {f'{a}.{k}': v for a in ('student', 'teacher') for k, v in w.items()},
+            "prefix='student' in init_cfg",
+        ),
+        # Other models of torchvision have these names, too.
+        (lambda w: {'features.0.0.weight': w['norm2.weight']}, 'none of the weights of a Swin'),
         (lambda w: SparseViTV2(**V2).state_dict(), "type='SparseViTV2'"),
     ],
 )
