@@ -23,6 +23,8 @@ from sparse_mm.errors import BadInputError
 
 PICTURES = '.png', '.jpg', '.jpeg', '.pdf', '.svg', '.webp'  # what tools draw into
 MARK = 200  # in the last channel, where the picture itself is and no padding
+FEW_PIXELS = 8  # along a side, whose way back may be too coarse to be fitted
+LONGEST = 4  # how often the shorter side of a drawn panel goes into the longer one
 BORDER = 2  # pixels beside padding, whose colours are mixed with it
 LARGEST_MISS = 0.02  # of the picture's side, on average, where the way back is none
 
@@ -205,14 +207,58 @@ def _way_back(colours: np.ndarray, shape: tuple[int, int]) -> np.ndarray | None:
         colours = colours[::-1]
         mask = np.abs(colours[2] - MARK) <= 2
     kernel = np.ones((2 * BORDER + 1, 2 * BORDER + 1), np.uint8)
-    rows, columns = cv2.erode(mask.astype(np.uint8), kernel).nonzero()
-    if len(rows) < 3:
+    inner = cv2.erode(mask.astype(np.uint8), kernel)
+    rows, columns = inner.nonzero() if inner.sum() >= 3 else mask.nonzero()
+    if not len(rows):
         return None
     # A pixel's middle lies half a pixel from its corner, here and there.
     known = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], -1)  # (P, 3)
-    sides = np.array(shape[::-1])
-    lay = colours[:2, rows, columns].T / 255 * (sides - 1) + 0.5  # (P, 2)
-    fitted = np.linalg.lstsq(known, lay, rcond=None)[0]  # (3, 2)
-    if (np.abs(known @ fitted - lay).mean(0) > LARGEST_MISS * sides).any():
+    ways = [
+        _way_along(known, values[rows, columns], side, axis, mask)
+        for axis, (values, side) in enumerate(zip(colours[:2], shape[::-1], strict=True))
+    ]
+    return None if ways[0] is None or ways[1] is None else np.stack([ways[0], ways[1]])
+
+
+def _way_along(
+    known: np.ndarray, values: np.ndarray, side: int, axis: int, mask: np.ndarray
+) -> np.ndarray | None:
+    """Fits one coordinate: what takes ``(x, y, 1)`` to it.
+
+    Args:
+        known: Places of pixels, ``(P, 3)``.
+        values: Their colours, which say where they lay.
+        side: Of the picture.
+        axis: 0 for x, 1 for y.
+        mask: Where the picture is, ``(h, w)``.
+    """
+    lay = values / 255 * (side - 1) + 0.5
+    # Enlarging repeats the colours of the outermost pixels, half a pixel wide.
+    between = (values > 0.5) & (values < 254.5)
+    if side > 1 and between.sum() >= 3:
+        fitted = np.linalg.lstsq(known[between], lay[between], rcond=None)[0]  # (3,)
+        miss = np.abs(known[between] @ fitted - lay[between]).mean()
+        if np.abs(fitted[:2]).max() > 1e-6 and miss <= LARGEST_MISS * side:
+            return np.asarray(fitted)
+    if side >= FEW_PIXELS:
         return None
-    return np.asarray(fitted.T)
+    # Too few pixels to tell: it is stretched over all of the place that it has.
+    (places,) = mask.any(axis=axis).nonzero()
+    first, last = places[0], places[-1] + 1
+    way = np.zeros(3)
+    way[axis] = side / (last - first)
+    way[2] = -first * way[axis]
+    return way
+
+
+def panel_size(shape: tuple[int, ...], width: float) -> tuple[float, float]:
+    """The size of a picture's panel in a figure: its own shape, but for one that is a mere line.
+
+    Args:
+        shape: ``(H, W)`` of the picture, in pixels.
+        width: Of the panel, in inches.
+
+    Returns:
+        Width and height, in inches.
+    """
+    return width, width * min(max(shape[0] / shape[1], 1 / LONGEST), LONGEST)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from sparse_mm.engine.pictures import (
+    panel_size,
     read_picture,
     shown_picture,
     squeezed,
@@ -115,3 +116,52 @@ def test_normalisation_is_undone(path, to_rgb):
     cfg = config(data_preprocessor=dict(mean=[100, 110, 120], std=[50, 60, 70], to_rgb=to_rgb))
     shown = squeezed(path, cfg, (HEIGHT, WIDTH))
     np.testing.assert_array_equal(shown_picture(shown.inputs[0], cfg), shown.original)
+
+
+STRETCH = [dict(type='Resize', scale=(32, 24), keep_ratio=False), dict(type='PackInputs')]
+
+
+@pytest.mark.parametrize('shape', [(3, 3), (1, 1), (2, 40), (90, 1), (5, 7)])
+@pytest.mark.parametrize('steps', [CROP, STRETCH], ids=['crop', 'stretch'])
+def test_pictures_of_a_few_pixels(tmp_path, shape, steps):
+    init_default_scope('mmpretrain')
+    picture = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    seen = through_test_pipeline(str(tmp_path / 'a.png'), config(LOAD, *steps), preprocessor)
+    found = seen.on_original(np.full(seen.inputs.shape[-2:], 5))
+    middle = found[shape[0] // 2, shape[1] // 2]
+    assert middle == 5
+    if steps is STRETCH:
+        assert (found == 5).all()
+        assert seen.places(CORNERS) == pytest.approx(np.array([[0, 0], shape[::-1]]), abs=0.3)
+
+
+def test_a_picture_that_is_a_line_is_drawn_in_a_panel_of_some_width():
+    assert panel_size((60, 90), 6) == (6, 4)
+    assert panel_size((3000, 1), 6) == (6, 24)
+    assert panel_size((1, 3000), 6) == (6, 1.5)
+
+
+def write_all_kinds(folder):
+    """The same picture in kinds of files that are not 8 bits of three colours."""
+    pillow = pytest.importorskip('PIL.Image')
+    rng = np.random.default_rng(0)
+    colours = cv2.resize(rng.integers(0, 255, (4, 6, 3), np.uint8), (60, 40))
+    cv2.imwrite(str(folder / 'deep.png'), colours.astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / 'grey.png'), colours[..., 0])
+    picture = pillow.fromarray(colours[..., ::-1])
+    picture.convert('RGBA').save(folder / 'rgba.png')
+    picture.convert('P').save(folder / 'palette.png')
+    picture.convert('CMYK').save(folder / 'cmyk.jpg')
+    return colours[..., ::-1]
+
+
+@pytest.mark.parametrize('name', ['deep.png', 'grey.png', 'rgba.png', 'palette.png', 'cmyk.jpg'])
+def test_files_of_other_kinds(tmp_path, name):
+    init_default_scope('mmpretrain')
+    colours = write_all_kinds(tmp_path)
+    seen = through_test_pipeline(str(tmp_path / name), config(LOAD, *STRETCH), preprocessor)
+    assert seen.original.shape == (40, 60, 3)
+    assert seen.inputs.shape == (1, 3, 24, 32)
+    if name != 'grey.png':
+        assert np.abs(seen.original.astype(int) - colours).mean() < 20

@@ -17,7 +17,13 @@ from sparse_mm.engine.computed_windows import WindowRecorder, join_crops, paint_
 from sparse_mm.engine.hosts import host_of
 from sparse_mm.engine.image_sizes import sliding_window
 from sparse_mm.engine.inspection import find_backbone
-from sparse_mm.engine.pictures import SeenPicture, shown_picture, squeezed, through_test_pipeline
+from sparse_mm.engine.pictures import (
+    SeenPicture,
+    panel_size,
+    shown_picture,
+    squeezed,
+    through_test_pipeline,
+)
 from tools.analysis_tools.drawn_predictions import draw_predictions
 from tools.analysis_tools.half_size import at_half_size, gmacs
 from tools.analysis_tools.window_usage import BackboneAlone
@@ -99,10 +105,9 @@ def draw(
         beside: Pictures to draw beside it, of any size, each with its title.
         share: Of all layers, over what the model sees.
     """
-    height, width = counts.shape
     panels = 1 + len(beside)
-    size = 6.5 * panels, 6 * height / width + 0.6
-    figure = Figure(figsize=size, dpi=120, layout='constrained')
+    width, height = panel_size(counts.shape, 6.0)
+    figure = Figure(figsize=((width + 0.5) * panels, height + 0.6), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     left, *others = figure.subplots(1, panels)
     left.imshow(paint_layers(image, counts, layers))

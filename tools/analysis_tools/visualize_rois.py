@@ -27,6 +27,7 @@ from sparse_mm.engine.inspection import build_model, main_backbone, sees_clips
 from sparse_mm.engine.pictures import (
     PICTURES,
     SeenPicture,
+    panel_size,
     read_picture,
     squeezed,
     through_test_pipeline,
@@ -71,7 +72,8 @@ def draw(
 ) -> Figure:
     """Draws one panel for each chosen iteration, over the original; a token keeps its colour."""
     height, width = picture.original.shape[:2]
-    figure = Figure(figsize=(4.8 * len(stages), 4.8 * height / width + 0.4), dpi=120)
+    panel = panel_size((height, width), 4.8)
+    figure = Figure(figsize=(panel[0] * len(stages), panel[1] + 0.4), dpi=120)
     FigureCanvasAgg(figure)
     colours = colormaps['hsv'](np.linspace(0, 1, len(tokens), endpoint=False))
     for i, stage in enumerate(stages):
