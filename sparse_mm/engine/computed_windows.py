@@ -160,11 +160,25 @@ def _corners(
     shape: tuple[int, int], crop: tuple[int, int], stride: tuple[int, int]
 ) -> list[tuple[int, int]]:
     """Top left corners of the crops, in the order of mmseg's ``slide_inference``."""
+    rows, columns = window_starts(shape, crop, stride)
+    return [(top, left) for top in rows for left in columns]
+
+
+def window_starts(
+    shape: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]
+) -> tuple[list[int], list[int]]:
+    """Where the windows of a sliding test (mmseg) begin: their rows, and their columns.
+
+    Args:
+        shape: ``(h, w)`` of the images.
+        window: ``(h, w)``; the last of a row or column is moved back into the image.
+        stride: Its steps, ``(y, x)``.
+    """
     starts = []
-    for side, length, step in zip(shape, crop, stride, strict=True):
+    for side, length, step in zip(shape, window, stride, strict=True):
         number = max(side - length + step - 1, 0) // step + 1
         starts.append([max(min(i * step, side - length), 0) for i in range(number)])
-    return [(top, left) for top in starts[0] for left in starts[1]]
+    return starts[0], starts[1]
 
 
 def paint_layers(image: np.ndarray, counts: np.ndarray, layers: int) -> np.ndarray:

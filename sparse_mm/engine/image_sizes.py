@@ -1,12 +1,14 @@
 """The size in which a config's images, and the length in which its clips, reach the backbone."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from sparse_mm.engine.computed_windows import window_starts
 from sparse_mm.engine.hosts import size_after, size_of_4_to_3_after
 from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
 from sparse_mm.errors import BadInputError
@@ -87,12 +89,59 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
 
 
 def sliding_window(cfg: Config) -> tuple[int, int] | None:
-    """The window (H, W) that a test slides over its images; None if it sees them whole."""
-    test_cfg = (cfg.get('model') or {}).get('test_cfg') or {}
-    if not isinstance(test_cfg, dict) or test_cfg.get('mode') != 'slide':
-        return None
-    height, width = test_cfg['crop_size']
-    return int(height), int(width)
+    """The window (H, W) that a test slides over its images; None if it sees them whole.
+
+    Raises:
+        BadInputError: Its size or its steps are none.
+    """
+    settings = _slides(cfg)
+    return None if settings is None else _sides(settings, 'crop_size')
+
+
+def say_sliding(cfg: Config, split: str) -> str:
+    """Says that a cost is that of one window, and how many a test slides over an image.
+
+    Args:
+        cfg: The run's config.
+        split: ``'val'`` or ``'test'``, whose pipeline says how large the images are.
+
+    Returns:
+        A sentence; nothing where a test sees its images whole.
+    """
+    settings = _slides(cfg)
+    if settings is None:
+        return ''
+    window = _sides(settings, 'crop_size')
+    told = f'This is one window of {window[0]}x{window[1]}, which a test slides over the image'
+    try:
+        size, about = fixed_image_size(cfg, split), ''
+    except BadInputError:
+        usual = _size_of_4_to_3(cfg, split)
+        if usual is None:
+            return f'{told}.'
+        size, about = usual, ', as one of 4:3 becomes'
+    divisor = pad_divisor(cfg)
+    height, width = (-(-side // divisor) * divisor for side in size)
+    starts = window_starts((height, width), window, _sides(settings, 'stride'))
+    number = len(starts[0]) * len(starts[1])
+    return f'{told}: {number} of them over an image of {height}x{width}{about}.'
+
+
+def _slides(cfg: Config) -> Mapping[str, Any] | None:
+    """The settings of a test that slides a window."""
+    settings = (cfg.get('model') or {}).get('test_cfg') or {}
+    slides = isinstance(settings, Mapping) and settings.get('mode') == 'slide'
+    return settings if slides else None
+
+
+def _sides(settings: Mapping[str, Any], name: str) -> tuple[int, int]:
+    value = settings.get(name)
+    if not isinstance(value, list | tuple) or len(value) != 2 or min(value) < 1:
+        raise BadInputError(
+            f"model.test_cfg has mode='slide' and {name}={value!r}; it needs {name}=(H, W), the "
+            f'{"window" if name == "crop_size" else "steps of the window"} in pixels.'
+        )
+    return int(value[0]), int(value[1])
 
 
 def _within(window: tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int]:
@@ -152,8 +201,8 @@ def image_size_of_run(runner: Runner) -> tuple[int, int]:
     size = usual_image_size(cfg, 'val', dataset)
     if sliding_window(cfg) is not None:
         runner.logger.info(
-            f'Costs are those of one window of {size[0]}x{size[1]}, which a test slides over '
-            'the images; image_size=(H, W) of the search sets another size.'
+            f'Costs are those of {size[0]}x{size[1]}. {say_sliding(cfg, "val")} image_size=(H, W) '
+            'of the search sets another size.'
         )
     elif not val_images_have_size(cfg, size):
         runner.logger.info(

@@ -5,7 +5,12 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from sparse_mm.engine.image_sizes import fixed_image_size, usual_image_size, val_images_have_size
+from sparse_mm.engine.image_sizes import (
+    fixed_image_size,
+    say_sliding,
+    usual_image_size,
+    val_images_have_size,
+)
 from sparse_mm.engine.inspection import (
     backbone_config,
     backbone_name,
@@ -119,6 +124,24 @@ def test_a_window_that_slides_over_the_images_is_what_the_backbone_sees():
     assert seen((64, 96), (2048, 512), keep_ratio=True) == ((64, 96), False)
     no_size = Config(dict(model=dict(test_cfg=dict(mode='slide', crop_size=(64, 96)))))
     assert usual_image_size(no_size, 'test') == (64, 96)
+
+
+def test_how_many_windows_a_test_slides_over_an_image():
+    def say(scale, stride=(48, 64), **resize):
+        pipeline = [dict(type='Resize', scale=scale, **resize)]
+        test_cfg = dict(mode='slide', crop_size=(64, 96), stride=stride)
+        loader = dict(dataset=dict(pipeline=pipeline))
+        return say_sliding(
+            Config(dict(model=dict(test_cfg=test_cfg), val_dataloader=loader)), 'val'
+        )
+
+    # Of 160 columns 0 to 96 and 64 to 160; of 130 rows from 0, 48, and back from 96 to 66.
+    assert '64x96, which a test slides over the image: 6 of them over' in say((160, 130))
+    assert '1 of them over an image of 32x90.' in say((90, 32))
+    assert 'of 512x683, as one of 4:3 becomes.' in say((2048, 512), keep_ratio=True)
+    assert say_sliding(Config(dict(model=dict(test_cfg=dict(mode='whole')))), 'val') == ''
+    with pytest.raises(BadInputError, match=r'stride=48; it needs stride=\(H, W\)'):
+        say((160, 130), stride=48)
 
 
 def test_mmsegs_padding_counts():

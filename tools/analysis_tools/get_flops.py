@@ -22,7 +22,7 @@ from sparse_mm.engine.command_line import (
     run,
 )
 from sparse_mm.engine.hosts import Host, host_of, load
-from sparse_mm.engine.image_sizes import sliding_window, usual_clip_length, usual_image_size
+from sparse_mm.engine.image_sizes import say_sliding, usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         shape=[*frames, *shape],
         channels=images.shape[1],
         batch=args.batch,
-        one_of_sliding_windows=not args.shape and sliding_window(cfg) is not None,
+        sliding='' if args.shape else say_sliding(cfg, 'test'),
         pruning_ratios=getattr(backbone, 'pruning_ratios', None),
     )
 
@@ -134,8 +134,8 @@ def main() -> None:
     size = ' x '.join(map(str, [batch, result['channels'], *result['shape']]))
     what = 'image' if len(result['shape']) == 2 else 'clip'
     print(f'{result["counted"]} ({result["type"]}), {size}')
-    if result['one_of_sliding_windows']:
-        print('This is one window; a test slides it over the image.')
+    if result['sliding']:
+        print(result['sliding'])
     print(f'pruning ratios: {result["pruning_ratios"]}')
     print(f'MACs:       {macs / 1e9:.2f} G ({macs / 1e9 / batch:.2f} G per {what})')
     print(f'parameters: {result["params"] / 1e6:.2f} M')

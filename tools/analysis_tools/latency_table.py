@@ -15,7 +15,7 @@ from sparse_mm.engine.checks import check_device_name, check_work_dir, report
 from sparse_mm.engine.command_line import add_config_options, finite, load_config, run
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.image_sizes import usual_image_size
+from sparse_mm.engine.image_sizes import say_sliding, usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.tables import is_steady, measure
 from sparse_mm.errors import BadInputError
@@ -104,6 +104,8 @@ def main() -> None:
     costs = CostModel(shape, space, table)
     size = args.batch, shape.in_channels, *image_size
     print(f'{table.conditions}, {" x ".join(map(str, size))}')
+    if not args.shape and say_sliding(cfg, 'val'):
+        print(say_sliding(cfg, 'val'))
     print(f'{"ratios":50} whole  table (of dense)  table / whole')
     for check, whole in table.checks:
         total, dense = costs.ms(check), table.checks[0][1]

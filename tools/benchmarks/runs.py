@@ -15,7 +15,7 @@ from torch import nn
 from sparse_mm.deploy import ENGINES, check_engine
 from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.hosts import is_kind, scope_of
-from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
+from sparse_mm.engine.image_sizes import say_sliding, usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import backbone_config
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import WithoutRandomNumbers
@@ -150,6 +150,8 @@ def read_run(
         return Run(name, overridden.to_dict(), image_size, frames=frames)
     cfg = read_config(source, options.options)
     backbone = Config(backbone_config(cfg)).to_dict()
+    if image_size is None and say_sliding(cfg, 'test'):
+        print(f'{name}: {say_sliding(cfg, "test")}', file=sys.stderr)
     own = None
     if is_kind(backbone['type'], *CLIP_BACKBONES):
         own = frames or usual_clip_length(cfg, 'test')
