@@ -91,11 +91,30 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
         raise BadInputError(
             f'{scope_of(cfg)} cannot draw augmented images; give --tta or --show, not both.'
         )
+    if host.draws_loaded_truth:
+        check_order_of_truth(cfg)
     hook.update(show=args.show, wait_time=args.wait_time, **host.draw)
     if host.has_task:
         hook['vis_task'] = args.task
     if args.show_dir is not None:
         cfg.merge_from_dict({host.pictures: args.show_dir})
+
+
+def check_order_of_truth(cfg: Config) -> None:
+    """Checks that annotations are not resized with images that are drawn in their own size.
+
+    Raises:
+        BadInputError: A test pipeline loads them before it resizes.
+    """
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        steps = [name_of(step['type']) for step in dataset.get('pipeline') or ()]
+        resized = [i for i, name in enumerate(steps) if 'Resize' in name]
+        if 'LoadAnnotations' in steps[: max(resized, default=0)]:
+            raise BadInputError(
+                'Predictions are drawn on images as they are loaded, beside annotations that the '
+                'test pipeline resizes; let LoadAnnotations follow Resize there, as in the '
+                "host's own configs, or leave it out."
+            )
 
 
 def augment_test(cfg: Config) -> None:

@@ -5,6 +5,7 @@ import argparse
 from mmengine.config import Config
 
 from sparse_mm.engine.checks import (
+    check_best,
     check_checkpoint,
     check_checkpoint_file,
     check_data,
@@ -81,7 +82,7 @@ def find_problems(cfg: Config, named: str | None) -> list[str]:
     """
     splits = ('train', 'val') if cfg.get('val_cfg') else ('train',)
     problems = check_loops(cfg) + check_types(cfg, splits) + check_data(cfg, splits)
-    problems += check_work_dir(cfg.work_dir)
+    problems += check_best(cfg) + check_work_dir(cfg.work_dir)
     if named:
         problems += check_checkpoint_file(named)
     return problems

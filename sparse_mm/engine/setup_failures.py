@@ -23,8 +23,13 @@ INSTALLED = tuple(
         *(CHECKOUT / name for name in ('sparse_mm', 'projects', 'tools', '.venv')),
     )
 )
+OURS = tuple(str(CHECKOUT / name) + '/' for name in ('sparse_mm', 'projects', 'tools'))
+# What a mistake in the code looks like; what we find wrong in settings is a BadInputError.
+SLIPS = AttributeError, LookupError, TypeError, NameError
 # What MMEngine's runner calls its methods that build from the config.
 SETS_UP = '__init__', 'build_', 'register_', 'set_', 'setup_'
+# What heads of detectors make of their train_cfg.
+MADE_BY = re.compile('assigner|sampler')
 MISFITS = re.compile(
     r'to have \d+ channels, but got \d+ channels|mat1 and mat2 shapes cannot be multiplied'
     r'|Given normalized_shape='
@@ -52,7 +57,12 @@ def explain_set_up(error: Exception) -> str | None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError | ImportError):
         return None
     calls = _calls(error.__traceback__)
-    return _unknown_best(error, calls) or _misfit(error, calls) or _not_built(error, calls)
+    return (
+        _unknown_best(error, calls)
+        or _unsettled(error, calls)
+        or _misfit(error, calls)
+        or _not_built(error, calls)
+    )
 
 
 def _calls(traceback: TracebackType | None) -> list[Call]:
@@ -74,6 +84,31 @@ def _unknown_best(error: Exception, calls: list[Call]) -> str | None:
             return (
                 f'The checkpoint hook has save_best={error.args[0]!r}; the evaluator gives '
                 f'{", ".join(sorted(metrics))}.'
+            )
+    return None
+
+
+def _unsettled(error: Exception, calls: list[Call]) -> str | None:
+    """A part of a model that was given no ``train_cfg`` or ``test_cfg``, and looks for its own."""
+    calls = [call for call in calls if call.name != '__getattr__']  # of nn.Module
+    part = calls[-1].values.get('self') if calls else None
+    if not isinstance(error, AttributeError | TypeError) or not isinstance(part, nn.Module):
+        return None
+    if not _is_installed(calls[-1].file):
+        return None
+    line = linecache.getline(calls[-1].file, calls[-1].line)
+    for name, work in (('train_cfg', 'be trained'), ('test_cfg', 'predict')):
+        # What the part makes of its settings is missing, or they themselves are None.
+        lacks = (
+            name == 'train_cfg'
+            and isinstance(error, AttributeError)
+            and error.obj is part
+            and MADE_BY.search(error.name or '')
+        )
+        if getattr(part, name, '') in (None, {}) and (lacks or name in line):
+            return (
+                f'{type(part).__name__} cannot {work} without {name}, which the config sets to '
+                f"None or leaves out; give model.{name} the settings of the host's own config."
             )
     return None
 
@@ -101,6 +136,8 @@ def _not_built(error: Exception, calls: list[Call]) -> str | None:
     places = [i for i, call in enumerate(calls) if _sets_up(call)]
     if not places or not all(_is_installed(call.file) for call in calls[places[-1] :]):
         return None
+    if isinstance(error, SLIPS) and _is_ours(calls[places[-1] + 1 :]):
+        return None
     last = calls[places[-1]]
     built = last.values.get('obj_cls') if last.name == 'build_from_cfg' else None
     what = getattr(built, '__name__', None) or 'The run'
@@ -115,6 +152,17 @@ def _not_built(error: Exception, calls: list[Call]) -> str | None:
         f'{what} cannot be built from what the config gives it: {type(error).__name__}: {text} '
         f'({where.file}, line {where.line}).'
     )
+
+
+def _is_ours(calls: list[Call]) -> bool:
+    """Whether an error arose in our own code, below the constructor that was given the settings.
+
+    Settings of a wrong kind fail in the constructor itself, or in what it checks them by.
+    """
+    if not calls or not calls[-1].file.startswith(OURS):
+        return False
+    inner = [call for call in calls if call.name not in ('__init__', '__new__')]
+    return bool(inner)
 
 
 def _sets_up(call: Call) -> bool:

@@ -1,6 +1,9 @@
 """Errors deep in a package, told as what they say about a config."""
 
+import os
 import re
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import MODELS
 from torch import nn
 
+from sparse_mm.engine import setup_failures
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.setup_failures import explain_set_up
 
@@ -71,3 +75,47 @@ def test_a_misspelt_best_metric():
 
     told = explain_set_up(error_of(save))
     assert "save_best='coco/bbox_map'; the evaluator gives coco/bbox_mAP, coco/segm_mAP" in told
+
+
+class OurPart(nn.Module):
+    """As a part of this package in which there is a mistake."""
+
+    def __init__(self, width, inside):
+        super().__init__()
+        self.width = self.halve(width) if inside else width // 2
+
+    def halve(self, width):
+        return width.half
+
+
+@pytest.mark.parametrize('inside', [True, False])
+def test_a_mistake_in_our_own_code_keeps_its_traceback(monkeypatch, inside):
+    """What a setting of a wrong kind does in the constructor itself is told, as it was."""
+    folder = str(Path(__file__).parent) + os.sep
+    monkeypatch.setattr(setup_failures, 'OURS', (folder,))
+    monkeypatch.setattr(setup_failures, 'INSTALLED', (*setup_failures.INSTALLED, folder))
+    monkeypatch.setitem(MODELS.module_dict, 'OurPart', OurPart)
+    told = explain(error_of(lambda: MODELS.build(dict(type='OurPart', width='x', inside=inside))))
+    assert (told is None) == inside
+
+
+def test_a_detector_that_was_given_no_settings_for_its_training():
+    heads = pytest.importorskip('mmdet.models.dense_heads', reason='needs mmdet')
+    head = heads.RetinaHead(num_classes=2, in_channels=4, feat_channels=4, stacked_convs=1)
+    flat, size = torch.zeros(1, 4), dict(img_shape=(8, 8))
+    told = explain(error_of(partial(head._get_targets_single, flat, flat[:, 0] == 0, None, size)))
+    assert told is not None
+    assert told.startswith('RetinaHead cannot be trained without train_cfg')
+    with pytest.raises(AttributeError) as caught:
+        _ = head.assigner
+    assert explain(caught.value) is None  # our own code asked
+
+
+def test_a_mistake_elsewhere_in_a_part_is_none_of_its_settings():
+    class Part(nn.Module):
+        train_cfg = None
+
+        def forward(self):
+            return self.nothing
+
+    assert explain(error_of(Part())) is None

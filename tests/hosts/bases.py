@@ -17,7 +17,7 @@ load = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
 train = [*load, scale, dict(type='PackDetInputs')]
 keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-test = [*load, scale, dict(type='PackDetInputs', meta_keys=keys)]
+test = [load[0], scale, load[1], dict(type='PackDetInputs', meta_keys=keys)]
 own = dict(data_root=root, ann_file='truth.json', data_prefix=dict(img='images/'), metainfo=classes)
 model = dict(
     backbone=dict(embed_dims=6, init_cfg=None), neck=dict(in_channels=[6, 12, 24, 48]),

@@ -69,6 +69,20 @@ CONFIGS: dict[str, list[Line]] = {
         ('train.py toy.py --auto-scale-lr', 'needs auto_scale_lr=dict(enable=False'),
         ('test.py config.py config.pth --show-dir drawn', 'need a visualization hook'),
     ],
+    'a best metric that there is not': [
+        ('train.py best.py --work-dir a', "save_best='accuracy/top3', and the val_evaluator"),
+    ],
+    'a window that slides nowhere': [
+        ('analysis_tools/get_flops.py sliding.py', "mode='slide' and crop_size=None; it needs"),
+        ('analysis_tools/latency_table.py sliding.py', 'needs crop_size=(H, W), the window'),
+    ],
+    'a launcher that is not around': [
+        ('train.py nothing.py --launcher slurm', '--launcher slurm needs `srun` around'),
+        ('test.py nothing.py gone.pth --launcher mpi', '--launcher mpi needs `mpirun`'),
+    ],
+    'annotations that are resized': [
+        ('test.py resized_truth.py config.pth --show-dir a', 'let LoadAnnotations follow Resize'),
+    ],
     'an empty batch': [
         (
             'train.py toy.py --cfg-options train_dataloader.batch_size=0',
@@ -92,6 +106,20 @@ FILES: dict[str, list[Line]] = {
         ('model_converters/publish.py no_weights.pth out.pth', 'holds no named weights'),
         ('analysis_tools/sensitivity.py toy.py run', "'run' is a folder; name the file"),
     ],
+    'a file of another kind': [
+        ('test.py config.py pointer.pth', "'pointer.pth' is a pointer of Git LFS"),
+        ('search.py toy.py page.pth --budget macs=0.7', "'page.pth' is a web page"),
+        ('model_converters/publish.py archive.pth out.pth', 'a zip archive of other files'),
+    ],
+    'one part of several': [
+        ('model_converters/publish.py model-1-of-2.safetensors out.pth', 'name the index beside'),
+    ],
+    'names of another library': [
+        ('test.py config.py torchvision.pth', "which are torchvision's names of Swin"),
+    ],
+    'weights of a run that diverged': [
+        ('test.py config.py diverged.pth', 'has NaN or infinity in head.fc.weight'),
+    ],
     'a checkpoint of another model': [
         ('test.py config.py former.pth', 'head.fc.weight (2, 128) instead of (3, 16)'),
         ('analysis_tools/window_usage.py config.py --checkpoint foreign.pth', 'it lacks patch_'),
@@ -108,6 +136,10 @@ FILES: dict[str, list[Line]] = {
         ('demo.py --work-dir {here}/file/run', 'cannot be written (Not a directory)'),
         ('gpu_check.py --dry-run --out file/run', 'choose another with --out.'),
         ('trial --work-dir file/run', "The work directory 'file/run' cannot be written"),
+    ],
+    'a folder of another machine': [
+        ('train.py toy.py --work-dir s3://bucket/run', 'is none of this machine'),
+        ('deployment/export.py config.py --out s3://bucket/m.onnx', 'is none of this machine'),
     ],
     'a file that cannot be written': [
         ('deployment/export.py config.py --out file/m.pt2', "'file/m.pt2' cannot be written"),

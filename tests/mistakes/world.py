@@ -1,6 +1,7 @@
 """A folder of small files, good and bad, that the command lines of the table name."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -52,6 +53,20 @@ INHERITING = {
     'unknown_argument.py': 'model = dict(backbone=dict(window=4))',
     'lacking.py': "model = dict(head=dict(_delete_=True, type='LinearClsHead', num_classes=3))",
     'no_size.py': "test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile')]))",
+    'sliding.py': "model = dict(test_cfg=dict(mode='slide'))",
+    'best.py': """own = _base_.test_dataloader
+train_dataloader = own
+val_dataloader = own
+val_evaluator = _base_.test_evaluator
+val_cfg = dict()
+train_cfg = dict(by_epoch=True, max_epochs=1)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='accuracy/top3'))""",
+    'resized_truth.py': """default_scope = 'mmdet'
+default_hooks = dict(visualization=dict(type='DetVisualizationHook'))
+load, *others = _base_.pipeline
+pipeline = [load, dict(type='LoadAnnotations'), *others]
+test_dataloader = dict(dataset=dict(pipeline=pipeline))""",
     'moved.py': "test_dataloader = dict(dataset=dict(data_root='nowhere'))",
     'spoiled_images.py': "test_dataloader = dict(dataset=dict(data_root='spoiled'))",
     'empty_folder.py': "test_dataloader = dict(dataset=dict(data_root='empty'))",
@@ -119,5 +134,13 @@ def _write_weights(folder: Path) -> None:
     (folder / 'nothing.pth').write_bytes(b'')
     (folder / 'cut.safetensors').write_bytes(b'junk')
     torch.save([1, 2], folder / 'list.pth')
+    (folder / 'pointer.pth').write_text('version https://git-lfs.github.com/spec/v1\nsize 9\n')
+    (folder / 'page.pth').write_text('<!DOCTYPE html><html>not found</html>')
+    with zipfile.ZipFile(folder / 'archive.pth', 'w') as archive:
+        archive.writestr('readme.txt', 'text')
+    name = 'features.1.0.attn.relative_position_bias_table'
+    torch.save({name: torch.zeros(9, 1)}, folder / 'torchvision.pth')
+    diverged = {**models['config'].state_dict(), 'head.fc.weight': torch.full((3, 16), torch.nan)}
+    torch.save(diverged, folder / 'diverged.pth')
     torch.save(dict(state_dict={}), folder / 'no_weights.pth')
     torch.save(dict(state_dict={'layer.weight': torch.zeros(1)}), folder / 'foreign.pth')

@@ -4,6 +4,7 @@ Each check gives its problems as sentences, none if all is well; :func:`report` 
 once, so that a user learns in one go what to put right.
 """
 
+from sparse_mm.engine.checks.best import check_best
 from sparse_mm.engine.checks.checkpoint import (
     check_checkpoint,
     check_checkpoint_file,
@@ -18,6 +19,7 @@ from sparse_mm.engine.checks.settings import check_settings
 from sparse_mm.engine.checks.structure import check_loops, check_structure, check_types
 
 __all__ = [
+    'check_best',
     'check_categories',
     'check_checkpoint',
     'check_checkpoint_file',

@@ -141,7 +141,7 @@ def metric_of(cfg: Mapping[str, Any]) -> str:
     save_best = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best')
     if isinstance(save_best, str) and save_best != 'auto':
         return save_best
-    for metric in _metrics(cfg.get('val_evaluator')):
+    for metric in metrics_in(cfg.get('val_evaluator')):
         if name_of(metric['type']) == 'CocoMetric':
             named = metric.get('metric', 'bbox')
             named = [named] if isinstance(named, str) else list(named)
@@ -161,7 +161,8 @@ def data_prefixes(evaluator: Any) -> list[str]:
     return [str(prefix) for prefix in prefixes or ()]
 
 
-def _metrics(evaluator: Any) -> list[Mapping[str, Any]]:
+def metrics_in(evaluator: Any) -> list[Mapping[str, Any]]:
+    """The metrics of an evaluator's config that are not built yet, whether one or a list."""
     if isinstance(evaluator, Mapping):
         evaluator = evaluator.get('metrics', [evaluator])
     return [metric for metric in evaluator or () if isinstance(metric, Mapping)]

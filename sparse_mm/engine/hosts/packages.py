@@ -18,6 +18,8 @@ class Host:
         draw: Settings of the visualization hook that make it draw every tested image.
         pictures: The config's setting that names the folder for pictures.
         has_task: Whether the visualization hook must be told what to draw, as ``vis_task``.
+        draws_loaded_truth: Whether it draws annotations, too, as a test pipeline leaves them, on
+            images as they are loaded.
         draws_augmented: Whether it can draw what test-time augmentation gives.
         tta_model: What joins the predictions for augmented images; None: no default.
         tta_keys: What its last transform must pack for that; None: no default pipeline.
@@ -34,6 +36,7 @@ class Host:
     draw: dict[str, Any] = field(default_factory=lambda: dict(draw=True))
     pictures: str = 'default_hooks.visualization.test_out_dir'
     has_task: bool = False
+    draws_loaded_truth: bool = False
     draws_augmented: bool = True
     tta_model: dict[str, Any] | None = None
     tta_keys: tuple[str, ...] | None = None
@@ -50,6 +53,7 @@ DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'
 HOSTS = {
     'mmdet': Host(
         metric='coco/bbox_mAP',
+        draws_loaded_truth=True,
         tta_model=dict(
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
@@ -62,6 +66,7 @@ HOSTS = {
     ),
     'mmseg': Host(
         metric='mIoU',
+        draws_loaded_truth=True,
         draw=dict(draw=True, interval=1),  # its own default draws every 50th image alone
         pictures='visualizer.save_dir',
         maps_folder=True,
