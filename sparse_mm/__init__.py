@@ -6,9 +6,9 @@ mmdet, mmseg, mmdet3d and mmpretrain: what builds on them is imported when it is
 """
 
 # ruff: noqa: E402
-from sparse_mm.nameless_user import name_cache_by_number
+from sparse_mm.nameless_user import name_user_by_number
 
-name_cache_by_number()  # before anything imports torchvision
+name_user_by_number()  # before anything imports torchvision
 
 import sparse_mm.mmcv_finder  # noqa: F401  (before anything imports mmcv)
 from sparse_mm import cpu, datasets, deploy, evaluation, models

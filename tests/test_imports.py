@@ -21,14 +21,14 @@ BARE = {
 }
 # Which of our own packages each may import. The models do not know what computes them.
 ARROWS = {
-    'sparse_mm/models': (MODELS, f'{OWN}.checkpoints', ERRORS),
+    'sparse_mm/models': (MODELS, f'{OWN}.checkpoints', f'{OWN}.named_weights', ERRORS),
     'sparse_mm/models/layers': (f'{MODELS}.layers', f'{MODELS}.ratios', ERRORS),
     'sparse_mm/models/backbones': (MODELS, f'{OWN}.checkpoints', ERRORS),
     'sparse_mm/cpu': (f'{OWN}.cpu', MODELS, ERRORS),
     'sparse_mm/cuda': (f'{OWN}.cuda', MODELS, ERRORS),
     'sparse_mm/deploy': (
         *(f'{OWN}.deploy', f'{OWN}.cuda', MODELS, ERRORS),
-        *(f'{OWN}.{name}' for name in ('checkpoints', 'progress')),
+        *(f'{OWN}.{name}' for name in ('checkpoints', 'named_weights', 'progress')),
     ),
     'sparse_mm/mmcv_ops': (f'{OWN}.mmcv_ops', ERRORS),
     'sparse_mm/search': (SEARCH, f'{MODELS}.ratios', ERRORS),
@@ -44,7 +44,10 @@ ARROWS = {
         *(ENGINE, MODELS, SEARCH, f'{OWN}.cpu', f'{OWN}.deploy', ERRORS),
         *(
             f'{OWN}.{name}'
-            for name in ('checkpoints', 'safe_classes', 'deferred', 'progress', 'ranks', 'version')
+            for name in (
+                *('checkpoints', 'named_weights', 'file_kinds', 'safe_classes', 'deferred'),
+                *('progress', 'ranks', 'version'),
+            )
         ),
     ),
     'projects': ('projects', OWN),
@@ -124,8 +127,10 @@ pwd.getpwuid = unknown
 import torch
 from sparse_mm.models import SparseViT
 SparseViT(embed_dims=8, num_heads=(1, 1, 1, 1)).eval()(torch.zeros(1, 3, 64, 64))
+import torch._inductor.codecache
+import mmengine.config  # whose yapf wants a home
 """
-    asked_first = 'LOGNAME', 'USER', 'LNAME', 'USERNAME', 'TORCHINDUCTOR_CACHE_DIR'
+    asked_first = 'LOGNAME', 'USER', 'LNAME', 'USERNAME', 'HOME', 'XDG_CACHE_HOME'
     env = {name: value for name, value in os.environ.items() if name not in asked_first}
     env['PYTHONPATH'] = str(ROOT)
     done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)

@@ -12,6 +12,8 @@ from mmengine.registry import Registry
 from sparse_mm.engine.setup_failures import explain_set_up
 from sparse_mm.errors import nearest
 
+FILE_BACKENDS = 'mmengine.fileio.'
+
 
 def explain(error: Exception) -> str | None:
     """Says what is wrong with a config, from the error that building from it ended in.
@@ -79,7 +81,15 @@ def say_unknown(kind: str, scope: str, name: str) -> str:
 
 
 def _explain_import(error: ImportError) -> str | None:
-    """Says that mmpretrain cannot be imported beside a newer transformers, if that is it."""
+    """Says what a file backend of MMEngine needs, or what mmpretrain does not work beside."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is not None and str(last.tb_frame.f_globals.get('__name__')).startswith(FILE_BACKENDS):
+        return (
+            f'{str(error).rstrip(".")}: a path or backend_args in the config ask for it (s3:// and '
+            'the like); or name files of this machine.'
+        )
     if not (error.name or '').startswith('transformers'):
         return None
     traceback = error.__traceback__

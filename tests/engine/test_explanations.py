@@ -1,8 +1,10 @@
 """Plain mistakes in a config, as MMEngine's builders meet them."""
 
 import re
+from importlib.util import find_spec
 
 import pytest
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, OPTIM_WRAPPERS
 
@@ -10,6 +12,12 @@ from sparse_mm.engine.command_line import run
 from sparse_mm.engine.explanations import explain
 from sparse_mm.engine.processes import check_launcher, start_processes
 from sparse_mm.errors import BadInputError
+
+
+def error_in(call):
+    with pytest.raises(ImportError) as caught:
+        call()
+    return caught.value
 
 
 def error_of(registry, **cfg):
@@ -75,3 +83,11 @@ def test_a_newer_transformers_beside_mmpretrain(monkeypatch, capsys):
         run(lambda: import_by('mmpretrain.models.multimodal'))
     with pytest.raises(ImportError):  # what others need of transformers is their own affair
         run(lambda: import_by('elsewhere'))
+
+
+def test_a_file_backend_that_is_not_installed():
+    if find_spec('petrel_client'):
+        pytest.skip('petrel_client is installed')
+    told = explain(error_in(lambda: fileio.get('s3://bucket/picture.png')))
+    assert told is not None
+    assert re.search(r'^Please install petrel_client .*: a path or backend_args in the', told)

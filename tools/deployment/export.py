@@ -28,6 +28,7 @@ from sparse_mm.deploy.export import compare, random_images, to_onnx, to_program
 from sparse_mm.deploy.structure import output_names
 from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
+from sparse_mm.engine.checks.folders import is_elsewhere
 from sparse_mm.engine.command_line import Override, read_config, read_ratios, run
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
@@ -112,6 +113,8 @@ def check_out(out: Path) -> None:
             f'Exporting to {out.suffix} needs {", ".join(missing)}; '
             'pip install -r requirements/deployment.txt.'
         )
+    if is_elsewhere(str(out)):
+        raise BadInputError(f'--out {str(out)!r} is none of this machine; choose one that is.')
     if out.is_dir():
         raise BadInputError(f'--out {str(out)!r} is a folder; name a file.')
     temporary = temporary_path(out)

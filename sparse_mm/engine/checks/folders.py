@@ -8,6 +8,11 @@ from pathlib import Path
 from sparse_mm.named_weights import first_few
 
 
+def is_elsewhere(path: str) -> bool:
+    """Whether a path is an address, ``s3://…``; a ``Path`` of one has a single slash."""
+    return re.match(r'\w\w+:/', path) is not None
+
+
 def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
     """Checks that a folder for results can be made and written, and leaves nothing in it.
 
@@ -16,7 +21,7 @@ def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
         option: What names another one, for the message.
     """
     what = 'work directory' if option == '--work-dir' else 'folder'
-    if re.match(r'\w\w+:/', work_dir):  # a Path has a single slash there
+    if is_elsewhere(work_dir):
         more = (
             '; copies of the checkpoints go elsewhere by default_hooks.checkpoint.out_dir'
             if option == '--work-dir'

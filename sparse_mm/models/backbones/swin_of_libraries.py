@@ -20,6 +20,8 @@ TRANSFORMERS = re.compile(
     r'(?:relative_position_bias_table|logit_scale)$'
 )
 
+PARTS = 'query', 'key', 'value'
+
 FROM_TORCHVISION: Rules = (
     (r'^features\.0\.0\.', 'patch_embed.proj.'),
     (r'^features\.0\.2\.', 'patch_embed.norm.'),
@@ -67,7 +69,7 @@ def by_original_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     version_2 = any(name.endswith('.logit_scale') for name in weights)
-    renamed = {}
+    renamed: dict[str, Tensor] = {}
     for name, value in weights.items():
         name = _translate(name, FROM_TORCHVISION)
         # Stages and the mergings behind them take turns.
@@ -94,18 +96,19 @@ def _transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             name = f'norm{int(output[1]) - 1}.{output[2]}'
         renamed[name] = value
     for at in [name.removesuffix('query.weight') for name in renamed if _is_query(name)]:
-        parts = [renamed.pop(f'{at}{part}.weight', None) for part in ('query', 'key', 'value')]
-        biases = [renamed.pop(f'{at}{part}.bias', None) for part in ('query', 'key', 'value')]
-        if any(part is None for part in parts):
+        lacking = [part for part in PARTS if f'{at}{part}.weight' not in renamed]
+        if lacking:
             raise BadInputError(
-                f"The checkpoint has Swin's names of transformers, and lacks a part of {at!r}: "
-                'query, key and value; save all of its weights.'
+                f"The checkpoint has Swin's names of transformers, and lacks {lacking[0]} of {at!r}"
+                ' (query, key and value); save all of its weights.'
             )
-        renamed[f'{at}qkv.weight'] = torch.cat(parts)
-        if biases[1] is not None:
-            renamed[f'{at}qkv.bias'] = torch.cat(biases)
-        elif biases[0] is not None:  # Swin V2
-            renamed |= {f'{at}q_bias': biases[0], f'{at}v_bias': biases[2]}
+        weight = torch.cat([renamed.pop(f'{at}{part}.weight') for part in PARTS])
+        biases = {p: renamed.pop(f'{at}{p}.bias') for p in PARTS if f'{at}{p}.bias' in renamed}
+        renamed[f'{at}qkv.weight'] = weight
+        if len(biases) == len(PARTS):
+            renamed[f'{at}qkv.bias'] = torch.cat(list(biases.values()))
+        elif len(biases) == 2:  # Swin V2, whose keys have none
+            renamed |= {f'{at}q_bias': biases['query'], f'{at}v_bias': biases['value']}
     return renamed
 
 
