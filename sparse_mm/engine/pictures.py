@@ -93,7 +93,10 @@ def read_picture(path: str) -> np.ndarray:
     except (OSError, ValueError, cv2.error):
         picture = None
     if picture is None:
-        raise BadInputError(f'{path!r} does not exist or is not an image.')
+        raise BadInputError(
+            f'{path!r} does not exist or is not an image that OpenCV reads; save others, such as '
+            'GIFs, as PNG.'
+        )
     return picture
 
 
