@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from sparse_mm.engine import setup_failures
@@ -101,7 +101,8 @@ def test_a_mistake_in_our_own_code_keeps_its_traceback(monkeypatch, inside):
 
 def test_a_detector_that_was_given_no_settings_for_its_training():
     heads = pytest.importorskip('mmdet.models.dense_heads', reason='needs mmdet')
-    head = heads.RetinaHead(num_classes=2, in_channels=4, feat_channels=4, stacked_convs=1)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        head = heads.RetinaHead(num_classes=2, in_channels=4, feat_channels=4, stacked_convs=1)
     flat, size = torch.zeros(1, 4), dict(img_shape=(8, 8))
     told = explain(error_of(partial(head._get_targets_single, flat, flat[:, 0] == 0, None, size)))
     assert told is not None

@@ -7,6 +7,7 @@ Clips are read by the test pipeline of --config; the scores of a video's views a
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -23,15 +24,20 @@ Run = Callable[[np.ndarray], list[np.ndarray]]
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('model', help='file that export.py --whole wrote, its JSON beside it')
-    parser.add_argument('images', nargs='+', help='image files, or videos')
+    path = os.path.expanduser
+    parser.add_argument(
+        'model', type=path, help='file that export.py --whole wrote, its JSON beside it'
+    )
+    parser.add_argument('images', nargs='+', type=path, help='image files, or videos')
     parser.add_argument(
         '--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime', help='what computes'
     )
-    parser.add_argument('--config', help='of a detector, or of a model of clips')
-    parser.add_argument('--checkpoint', help='of a detector')
+    parser.add_argument('--config', type=path, help='of a detector, or of a model of clips')
+    parser.add_argument('--checkpoint', type=path, help='of a detector')
     parser.add_argument('--score', type=float, default=0.3, help='of boxes to print (default: 0.3)')
-    parser.add_argument('--out', help="folder for segmentors' maps, as PNG of class numbers")
+    parser.add_argument(
+        '--out', type=path, help="folder for segmentors' maps, as PNG of class numbers"
+    )
     return parser.parse_args()
 
 
