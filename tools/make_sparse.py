@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.hub import get_config
 
+from sparse_mm.engine.checks import needs_cuda
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.config_file import read_config
 from sparse_mm.engine.hosts import (
@@ -24,7 +25,7 @@ from sparse_mm.engine.hosts import (
     name_of,
     needs_whole_set_by_name,
 )
-from sparse_mm.engine.inspection import leaf_datasets, metric_configs
+from sparse_mm.engine.inspection import metric_configs
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 
@@ -126,18 +127,7 @@ def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
 
 def evaluators_to_exchange(cfg: Config) -> list[str]:
     """The evaluators that need CUDA for boxes in cameras, for which ours takes any device."""
-    found = []
-    for split in 'val', 'test':
-        evaluator = cfg.get(f'{split}_evaluator')
-        loader = cfg.get(f'{split}_dataloader') or {}
-        in_cameras = any(
-            str(dataset.get('box_type_3d', '')).lower() == 'camera'
-            for dataset in leaf_datasets(loader.get('dataset') or ConfigDict())
-        )
-        kind = name_of(evaluator.get('type', '')) if isinstance(evaluator, dict) else ''
-        if in_cameras and kind == 'NuScenesMetric':
-            found.append(f'{split}_evaluator')
-    return found
+    return [f'{split}_evaluator' for split in ('val', 'test') if needs_cuda(cfg, split)]
 
 
 class Name(str):

@@ -8,6 +8,7 @@ import sys
 from copy import deepcopy
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -23,6 +24,7 @@ from sparse_mm.engine.checks import (
     check_settings,
     check_types,
     check_work_dir,
+    needs_cuda,
     report,
 )
 from sparse_mm.engine.command_line import (
@@ -249,6 +251,11 @@ def main() -> None:
     for key in ('optim_wrapper', 'train_cfg', 'train_dataloader', 'param_scheduler'):
         cfg.pop(key, None)
     device = check_device(cfg)
+    if needs_cuda(cfg, 'test') and not torch.cuda.is_available():
+        device.append(
+            'NuScenesMetric joins the boxes of a frame on CUDA alone, and torch sees no such '
+            "device; set test_evaluator.type='MonoNuScenesMetric', which needs none."
+        )
     problems = device + check_loops(cfg) + check_types(cfg, ('test',))
     problems += check_data(cfg, ('test',)) + check_work_dir(cfg.work_dir)
     start_together(cfg, device, problems + check_checkpoint_file(args.checkpoint))

@@ -102,8 +102,7 @@ def _unsettled(error: Exception, calls: list[Call]) -> str | None:
         lacks = (
             name == 'train_cfg'
             and isinstance(error, AttributeError)
-            and error.obj is part
-            and MADE_BY.search(error.name or '')
+            and MADE_BY.search((error.name or '') if error.obj is part else line)
         )
         if getattr(part, name, '') in (None, {}) and (lacks or name in line):
             return (

@@ -103,10 +103,20 @@ def test_a_detector_that_was_given_no_settings_for_its_training():
     heads = pytest.importorskip('mmdet.models.dense_heads', reason='needs mmdet')
     with DefaultScope.overwrite_default_scope('mmdet'):
         head = heads.RetinaHead(num_classes=2, in_channels=4, feat_channels=4, stacked_convs=1)
+    structures = pytest.importorskip('mmdet.structures')
+    data = pytest.importorskip('mmengine.structures')
     flat, size = torch.zeros(1, 4), dict(img_shape=(8, 8))
     told = explain(error_of(partial(head._get_targets_single, flat, flat[:, 0] == 0, None, size)))
     assert told is not None
     assert told.startswith('RetinaHead cannot be trained without train_cfg')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        roi_head = MODELS.build(dict(type='StandardRoIHead', train_cfg=None))
+    roi_head.bbox_assigner = None
+    truth = structures.DetDataSample(gt_instances=data.InstanceData(labels=flat[0]))
+    proposals = data.InstanceData(bboxes=flat)
+    told = explain(error_of(partial(roi_head.loss, [flat], [proposals], [truth])))
+    assert told is not None
+    assert told.startswith('StandardRoIHead cannot be trained without train_cfg')
     with pytest.raises(AttributeError) as caught:
         _ = head.assigner
     assert explain(caught.value) is None  # our own code asked

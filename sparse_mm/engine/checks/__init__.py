@@ -12,6 +12,7 @@ from sparse_mm.engine.checks.checkpoint import (
 )
 from sparse_mm.engine.checks.data import check_data
 from sparse_mm.engine.checks.device import check_device, check_device_name
+from sparse_mm.engine.checks.evaluators import needs_cuda
 from sparse_mm.engine.checks.folders import check_no_earlier_run, check_work_dir
 from sparse_mm.engine.checks.report import report
 from sparse_mm.engine.checks.samples import check_categories, check_labels, check_samples
@@ -35,5 +36,6 @@ __all__ = [
     'check_structure',
     'check_types',
     'check_work_dir',
+    'needs_cuda',
     'report',
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from sparse_mm.engine.hosts import (
     IMAGE_ID_METRICS,
@@ -67,6 +67,20 @@ def check_evaluator(cfg: Config, split: str) -> list[str]:
                 'set.'
             )
     return problems
+
+
+def needs_cuda(cfg: Config, split: str) -> bool:
+    """Whether a split's evaluator joins boxes in cameras, for which the host's needs CUDA.
+
+    ``MonoNuScenesMetric`` does the same on any device.
+    """
+    evaluator, loader = cfg.get(f'{split}_evaluator'), cfg.get(f'{split}_dataloader') or {}
+    in_cameras = any(
+        str(dataset.get('box_type_3d', '')).lower() == 'camera'
+        for dataset in leaf_datasets(loader.get('dataset') or ConfigDict())
+    )
+    kind = name_of(evaluator.get('type', '')) if isinstance(evaluator, dict) else ''
+    return in_cameras and kind == 'NuScenesMetric'
 
 
 def _place(evaluator: Any, number: int) -> str:

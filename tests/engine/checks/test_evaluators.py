@@ -6,7 +6,7 @@ import pickle
 import pytest
 from mmengine.config import Config
 
-from sparse_mm.engine.checks import check_data
+from sparse_mm.engine.checks import check_data, needs_cuda
 
 
 def write(path, *names, first=1):
@@ -108,3 +108,14 @@ def test_a_metric_of_a_list_is_named_by_its_number(tmp_path):
     evaluator = [dict(type='CocoMetric'), dict(type='CocoMetric', ann_file='nowhere.json')]
     (problem,) = problems(evaluator, str(tmp_path / 'mine.json'))
     assert 'set val_evaluator.1.ann_file' in problem
+
+
+def test_boxes_in_cameras_are_joined_on_cuda_by_the_hosts_metric_alone():
+    loader = dict(dataset=dict(type='NuScenesDataset', box_type_3d='Camera'))
+    cfg = Config(dict(test_dataloader=loader, test_evaluator=dict(type='NuScenesMetric')))
+    assert needs_cuda(cfg, 'test')
+    assert not needs_cuda(cfg, 'val')
+    cfg.test_evaluator.type = 'MonoNuScenesMetric'
+    assert not needs_cuda(cfg, 'test')
+    lidar = dict(dataset=dict(type='NuScenesDataset', box_type_3d='LiDAR'))
+    assert not needs_cuda(Config(dict(cfg, test_dataloader=lidar)), 'test')
