@@ -14,6 +14,8 @@ import torch
 from mmengine.utils import is_installed
 
 import sparse_mm  # noqa: F401, lets torch.load read MMEngine's checkpoints
+from sparse_mm.deploy.openvino_engine import check_processor_limit
+from sparse_mm.errors import BadInputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'
@@ -29,6 +31,16 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(('localhost', 0))
         return found.getsockname()[1]
+
+
+def require_engine(name: str) -> None:
+    """Skips where an inference engine is not there, or where it would end the process."""
+    pytest.importorskip(name, reason=f'needs {name}')
+    if name == 'openvino':
+        try:
+            check_processor_limit()
+        except BadInputError as error:
+            pytest.skip(str(error))
 
 
 def require_configs_of(host: str) -> None:

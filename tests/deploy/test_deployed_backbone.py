@@ -19,6 +19,7 @@ from sparse_mm.deploy.sizes import graph_size, read_grid
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.models.backbones.mmpretrain_swin import MMPretrainSparseViT
+from tests.conftest import require_engine
 
 # One block: what is exported here is exported often.
 VIT = dict(
@@ -33,7 +34,6 @@ FORMER = dict(
     num_points=6,
     feature_channels=8,
 )
-needs_openvino = pytest.mark.skipif(not find_spec('openvino'), reason='needs openvino')
 
 
 def random_weights(module):
@@ -66,10 +66,11 @@ def check_equal(model, images, tolerance=1e-4):
     [
         ('onnxruntime', dict(TWO_STAGES, pruning_ratios=[0.5, 0.3])),
         ('onnxruntime', FORMER),
-        pytest.param('openvino', dict(TWO_STAGES, pruning_ratios=0.5), marks=needs_openvino),
+        ('openvino', dict(TWO_STAGES, pruning_ratios=0.5)),
     ],
 )
 def test_one_file_serves_all_batches(engine, model, cache):
+    require_engine(engine)
     model = deployed(engine, model)
     check_equal(model, torch.randn(1, 3, 50, 75))
     check_equal(model, torch.randn(3, 3, 50, 75))
@@ -131,8 +132,8 @@ def test_weights_of_another_model_are_refused():
         model.load_state_dict(weights, strict=False)
 
 
-@needs_openvino
 def test_bfloat16_is_near(cache):
+    require_engine('openvino')
     for engine in ('openvino', 'torch'):
         model = deployed(engine, precision='bfloat16')
         images = torch.randn(2, 3, 56, 56)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparse_mm.errors import BadInputError
+from tests.conftest import require_engine
 from tests.deploy.test_deployed_backbone import VIT, check_equal, deployed, graphs
 
 WIDE = dict(VIT, embed_dims=32)
@@ -25,7 +26,7 @@ def largest_file(size):
 
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
 def test_a_disk_that_fills_up_in_the_middle(engine, cache):
-    pytest.importorskip(engine)
+    require_engine(engine)
     model = deployed(engine, WIDE)
     images = torch.randn(1, 3, 56, 56)
     with (

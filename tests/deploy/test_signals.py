@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import pytest
+from tests.conftest import require_engine
 
 SIGNALLED = """
 import gc, signal
@@ -30,7 +30,7 @@ signal.raise_signal(signal.SIGUSR1)
 
 def test_signals_are_seen_after_engines_have_gone():
     """What Ctrl-C, a scheduler, and the end of a loader's process need."""
-    pytest.importorskip('openvino', reason='needs openvino')
+    require_engine('openvino')
     command = [sys.executable, '-X', 'faulthandler', '-c', SIGNALLED]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -16,7 +16,7 @@ from sparse_mm.engine.inspection import build_model, find_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.search.cost import LatencyTable
-from tests.conftest import ROOT
+from tests.conftest import ROOT, require_engine
 from tests.engine.search.toy import ToyClassifier, toy_config
 
 ONE_BLOCK = ('embed_dims=8', 'depths=[1]', 'num_heads=[1]', 'strides=[4]', 'out_indices=[0]')
@@ -68,7 +68,7 @@ def classifier(tmp_path):
 )
 def test_testing(classifier, call_tool, tmp_path, options, tolerance):
     if 'openvino' in options:
-        pytest.importorskip('openvino')
+        require_engine('openvino')
 
     def scores(*more):
         call_tool('test.py', *classifier, '--work-dir', 'run', '--out', 'found.pkl', *more)
@@ -205,7 +205,7 @@ def test_errors_on_pictures(classifier, call_tool, refusal):
     assert table[2].endswith(' | 0.00% |')
     message = refusal(*run, '--engine', 'torch', '--precision', 'float32')
     assert 'There is nothing to compare' in message
-    message = refusal(*run, '--metric', 'accuracy/top2')
+    message = refusal(*run, '--engine', 'torch', '--metric', 'accuracy/top2')
     assert "evaluator gives accuracy/top1; did you mean 'accuracy/top1'?" in message
 
 
@@ -213,7 +213,7 @@ def test_errors_on_pictures(classifier, call_tool, refusal):
 def test_the_windows_that_an_engine_computes(engine, tmp_path):
     """Which they are comes out of the engine's own graph."""
     if engine == 'openvino':
-        pytest.importorskip('openvino')
+        require_engine('openvino')
     error = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'engine_error.py'))
     assert error['share_changed']([{0, 7}, {14, 21}], [{7, 0}, {14, 28}]) == 0.25
     backbone = SparseViT(embed_dims=8, depths=(2,), num_heads=(1,), strides=(4,), out_indices=(0,))
