@@ -42,6 +42,7 @@ from sparse_mm.engine.signals import (
 from sparse_mm.errors import BadInputError
 from sparse_mm.ranks import on_every_process
 
+LARGEST = 1e9  # number of a command line; timers overflow at larger ones
 # A full or failing disk, or one that has become read-only.
 FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -74,13 +75,13 @@ class Override(DictAction):
 
 
 def finite(text: str) -> float:
-    """Reads a number of a command line, for ``type=``; neither nan nor infinity is one."""
+    """Reads a number of a command line, for ``type=``: no nan, and nothing above 1e9."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a finite number')
+    if not abs(value) <= LARGEST:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number up to {LARGEST:.0e}')
     return value
 
 

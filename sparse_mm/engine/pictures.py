@@ -4,6 +4,7 @@ For tools that take a picture. The way back is found by sending a picture of kno
 way, so that it holds for any transforms that resize, crop, pad and flip.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ MARK = 200  # in the last channel, where the picture itself is and no padding
 FEW_PIXELS = 8  # along a side, whose way back may be too coarse to be fitted
 LONGEST = 4  # how often the shorter side of a drawn panel goes into the longer one
 BORDER = 2  # pixels beside padding, whose colours are mixed with it
+LARGEST_SIDE = 32767  # of OpenCV's images that are resized
 LARGEST_MISS = 0.02  # of the picture's side, on average, where the way back is none
 
 
@@ -80,6 +82,19 @@ class SeenPicture:
             borderValue=(-1.0,),
         )
         return np.asarray(np.round(moved), np.int32)
+
+
+def check_shape(shape: Sequence[int] | None) -> None:
+    """Refuses sizes that OpenCV cannot resize to.
+
+    Raises:
+        BadInputError: A side is not between 1 and 32767.
+    """
+    if shape and not 1 <= min(shape) <= max(shape) <= LARGEST_SIDE:
+        raise BadInputError(
+            f'--shape must be two numbers of at least 1 and at most {LARGEST_SIDE}, not '
+            f'{list(shape)}.'
+        )
 
 
 def read_picture(path: str) -> np.ndarray:

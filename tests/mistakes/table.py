@@ -253,9 +253,10 @@ NUMBERS: dict[str, list[Line]] = {
         ('trial --work-dir a --seeds one', "invalid int value: 'one'"),
         ('benchmarks/scaling.py toy.py --turns some', "invalid int value: 'some'"),
     ],
-    'a number that is not finite': [
-        (f'{BENCHMARK} --seconds nan', "'nan' is not a finite number"),
-        ('search.py toy.py toy.pth --mutation 1e400', "'1e400' is not a finite number"),
+    'no number of a usual size': [
+        ('gpu_check.py --seconds 99999999999', 'is not a number up to 1e+09'),
+        (f'{BENCHMARK} --seconds nan', "'nan' is not a number up to 1e+09"),
+        ('search.py toy.py toy.pth --mutation 1e400', "'1e400' is not a number up to"),
     ],
     'a ratio of one or more': [
         ('analysis_tools/sensitivity.py toy.py toy.pth --ratios 1.0', 'less than 1'),
@@ -269,6 +270,10 @@ NUMBERS: dict[str, list[Line]] = {
     'ratios that are no JSON': [
         ('analysis_tools/window_usage.py config.py --ratios [0.5', 'cannot be read as JSON'),
         ('analysis_tools/get_flops.py config.py --ratios ratios.json', 'must hold a number'),
+    ],
+    'an image beyond all sizes': [
+        (SPARSITY + ' --shape 99999 64', 'at least 1 and at most 32767, not [99999, 64]'),
+        (ROIS.replace('64 64', '64 99999'), 'at least 1 and at most 32767'),
     ],
     'an image below the stride': [
         ('analysis_tools/get_flops.py former.py --shape 2 2', 'smaller than the stride 4'),

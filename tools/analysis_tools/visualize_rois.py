@@ -27,6 +27,7 @@ from sparse_mm.engine.inspection import build_model, main_backbone, sees_clips
 from sparse_mm.engine.pictures import (
     PICTURES,
     SeenPicture,
+    check_shape,
     panel_size,
     read_picture,
     squeezed,
@@ -113,8 +114,7 @@ def main() -> None:
     if out.suffix.lower() not in PICTURES:
         raise BadInputError(f'--out must name a picture, such as rois.png, not {args.out!r}.')
     shape = args.shape and tuple(args.shape)
-    if shape and min(shape) < 1:
-        raise BadInputError(f'--shape must be two numbers of at least 1, not {args.shape}.')
+    check_shape(shape)
     report(check_work_dir(str(out.parent), '--out') + check_checkpoint_file(args.checkpoint))
     model = build_model(cfg)
     in_clips = sees_clips(main_backbone(model))

@@ -35,7 +35,7 @@ from sparse_mm.engine.checks import (
 from sparse_mm.engine.command_line import finite, read_config, read_ratios, run
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_config, build_model, find_backbone, reads_texts
-from sparse_mm.engine.pictures import PICTURES, read_picture
+from sparse_mm.engine.pictures import PICTURES, check_shape, read_picture
 from sparse_mm.errors import BadInputError
 from sparse_mm.named_weights import mismatches, part_of, weights_of
 from sparse_mm.progress import progress_bar
@@ -261,8 +261,7 @@ def main() -> None:
     refuse_latent_tokens(cfg)
     if not 0 <= args.score_thr <= 1:
         raise BadInputError(f'--score-thr must be between 0 and 1, not {args.score_thr:g}.')
-    if args.shape and min(args.shape) < 1:
-        raise BadInputError(f'--shape must be two numbers of at least 1, not {args.shape}.')
+    check_shape(args.shape)
     if min(args.every, args.fps) < 1:
         raise BadInputError('--every and --fps must be at least 1.')
     clip = plan_clip(args.image, args.out, args.every, args.fps)
