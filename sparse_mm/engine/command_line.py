@@ -32,6 +32,7 @@ from sparse_mm.engine.leaving import (
     leave_alone,
     leave_together,
 )
+from sparse_mm.engine.out_of_memory import is_out_of_memory
 from sparse_mm.engine.processes import check_launcher, start_processes
 from sparse_mm.engine.signals import (
     SIGTERM_EXIT,
@@ -260,6 +261,9 @@ def _told(error: Exception) -> str | None:
             'message says why. Checkpoints and the state of a search are whole: the same command '
             f'goes on from them (train.py with --resume). {str(error).strip()}'
         )
+    if is_out_of_memory(error):
+        what = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        return f'There is too little memory ({what}); take a smaller batch or smaller images.'
     return explain(error)
 
 

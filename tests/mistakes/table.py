@@ -271,6 +271,13 @@ NUMBERS: dict[str, list[Line]] = {
         ('analysis_tools/window_usage.py config.py --ratios [0.5', 'cannot be read as JSON'),
         ('analysis_tools/get_flops.py config.py --ratios ratios.json', 'must hold a number'),
     ],
+    'more than fits into memory': [
+        (
+            'deployment/export.py config.py --out m.pt2 --shape 64 64 --batch 999999999',
+            'too little',
+        ),
+        ('analysis_tools/sensitivity.py toy.py toy.pth --seed 99999999999', 'must be below 2**32'),
+    ],
     'an image beyond all sizes': [
         (SPARSITY + ' --shape 99999 64', 'at least 1 and at most 32767, not [99999, 64]'),
         (ROIS.replace('64 64', '64 99999'), 'at least 1 and at most 32767'),

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from sparse_mm.engine.hosts import may_give, names_given, needs_whole_set
 from sparse_mm.engine.inspection import find_backbone
+from sparse_mm.engine.out_of_memory import is_out_of_memory
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.engine.search.identity import identity_of
 from sparse_mm.engine.search.losses import LOSS, LossEvaluator
@@ -145,7 +146,7 @@ class CandidateScorer:
             found, by_parts = self._metrics(candidate, self._loader(num_images), self.metric)
         except Exception as error:
             self.close()  # a loader that was left in the middle has the rest still waiting
-            if not _is_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -193,7 +194,7 @@ class CandidateScorer:
             except StopIteration:
                 return
             except Exception as error:
-                if _is_memory(error) or is_stopped_loader(error):
+                if is_out_of_memory(error) or is_stopped_loader(error):
                     raise
                 raise self._unreadable(loader, error) from error
             yield batch
@@ -246,18 +247,6 @@ class CandidateScorer:
             share = num_images if len(starts) == 1 else -(-num_images * (end - start) // total)
             chosen += indices[:share]
         return sorted(chosen)
-
-
-def _is_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on the device or on the host."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    told = (
-        *('out of memory', 'not enough memory', "can't allocate memory", 'Cannot allocate memory'),
-        # Of a loader's process: its shared memory, or the host's, which the kernel ends it for.
-        *('out of shared memory', 'is killed by signal: Killed'),
-    )
-    return isinstance(error, (RuntimeError, OSError)) and any(text in str(error) for text in told)
 
 
 @contextmanager

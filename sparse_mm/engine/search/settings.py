@@ -135,6 +135,8 @@ class SearchSettings:
             ('batch', batch, 1),
         ):
             check_number(name, value, least)
+        if seed >= 2**32:
+            raise BadInputError(f'seed of the search must be below 2**32, not {seed}.')
         for name, number in (('mutation', mutation), ('latency_seconds', latency_seconds)):
             if not isinstance(number, Real) or isinstance(number, bool):
                 raise BadInputError(f'{name} of the search must be a number, not {number!r}.')
