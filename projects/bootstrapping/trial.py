@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import read_config, run
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.logged import scalars
 from sparse_mm.errors import BadInputError
-from tools.benchmarks.small_objects import scalars
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / 'projects' / 'bootstrapping' / 'configs'

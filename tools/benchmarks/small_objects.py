@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 from sparse_mm.engine.checks import check_work_dir, report
 from sparse_mm.engine.command_line import run
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.logged import scalars
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
 from sparse_mm.search.budget import Budget
@@ -274,12 +275,6 @@ class Showing:
             values = [[row[METRIC] for row in own if METRIC in row][-1] for own in rows]
             lines.append(f'| {name} | {_spread(values)} |')
         return lines
-
-
-def scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """All that a run has logged, over all its starts."""
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def _spread(values: Sequence[float]) -> str:
