@@ -88,6 +88,7 @@ RUN_BY = {
         'tools/test_compare_models.py::test_a_run_and_its_report',
     ),
     'tools/analysis_tools/engine_error.py': ('deploy/test_tools.py::test_errors_on_pictures',),
+    'tools/analysis_tools/focus_share.py': ('tools/test_focus_share.py::test_the_tool',),
     'tools/analysis_tools/get_flops.py': ('tools/test_get_flops.py::test_the_papers_figures',),
     'tools/analysis_tools/latency_table.py': (f'{HERE}::test_a_table_and_a_search_with_it',),
     'tools/analysis_tools/model_zoo.py': (f'{HERE}::test_the_page_of_all_configs',),
