@@ -235,13 +235,15 @@ class StageWindows:
         """
         which = 1 if shifted else 0
         grid = self.grids[which]
+        windows = grid.tokens.shape[0]
+        alone = isinstance(windows, int) and windows == 1  # stays, whatever the ratio
         # By its numerator: the graph capture of torch 2.6 compares no fractions.
-        if ratio.numerator > 0 and self._rankings[0] is None:
+        if ratio.numerator > 0 and not alone and self._rankings[0] is None:
             importance = self._importance(rows)  # (B, L)
             self._rankings = [rank_windows(importance, own) for own in self.grids]
         key = ratio.numerator, ratio.denominator, which
         if key not in self._selected:
-            kept = num_kept(grid.tokens.shape[0], ratio)
+            kept = num_kept(windows, ratio)
             self._selected[key] = select_windows(grid, self._rankings[which], kept, self.batch)
         return self._selected[key]
 

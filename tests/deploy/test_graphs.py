@@ -1,0 +1,26 @@
+"""What exported graphs hold, and what engines make of maps of a single window."""
+
+import pytest
+import torch
+
+from sparse_mm.deploy.export import random_images, write_onnx
+from sparse_mm.models import SparseViT
+from tests.deploy.test_deployed_backbone import VIT, check_equal, deployed, without_type
+
+
+def test_no_transpose_leaves_the_order_as_it_is(tmp_path):
+    """ONNX Runtime would copy the map for each."""
+    onnx = pytest.importorskip('onnx')
+    backbone = SparseViT(**{**without_type(VIT), 'depths': (2,)}, pruning_ratios=0.5).eval()
+    write_onnx(backbone, random_images(1, (56, 56)), tmp_path / 'x.onnx', {}, ['stage0'], True)
+    nodes = onnx.load(tmp_path / 'x.onnx').graph.node
+    orders = [list(node.attribute[0].ints) for node in nodes if node.op_type == 'Transpose']
+    assert orders
+    assert [order for order in orders if order == sorted(order)] == []
+
+
+@pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
+def test_a_map_of_one_window(engine):
+    """There is nothing to choose; OpenVINO lost the batch in a choice among one."""
+    pytest.importorskip(engine)
+    check_equal(deployed(engine, dict(VIT, pruning_ratios=0.5)), torch.randn(3, 3, 28, 28))
