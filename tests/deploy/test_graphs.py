@@ -5,6 +5,7 @@ import torch
 
 from sparse_mm.deploy.export import random_images, write_onnx
 from sparse_mm.models import SparseViT
+from tests.conftest import require_engine
 from tests.deploy.test_deployed_backbone import VIT, check_equal, deployed, without_type
 
 
@@ -22,5 +23,5 @@ def test_no_transpose_leaves_the_order_as_it_is(tmp_path):
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
 def test_a_map_of_one_window(engine):
     """There is nothing to choose; OpenVINO lost the batch in a choice among one."""
-    pytest.importorskip(engine)
+    require_engine(engine)
     check_equal(deployed(engine, dict(VIT, pruning_ratios=0.5)), torch.randn(3, 3, 28, 28))
