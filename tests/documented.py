@@ -95,7 +95,6 @@ RUN_BY = {
     'tools/analysis_tools/sensitivity.py': (
         'tools/test_sensitivity.py::test_each_stage_is_pruned_alone',
     ),
-    'tools/analysis_tools/focus_share.py': ('tools/test_focus_share.py::test_the_tool',),
     'tools/analysis_tools/visualize_rois.py': (
         'tools/test_visualize_rois.py::test_rois_are_drawn_over_the_image',
         'projects/video_recognition/test_tools.py::test_tokens_are_drawn_over_time',
