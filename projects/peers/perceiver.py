@@ -49,7 +49,7 @@ class Perceiver(BaseModule):
         self.register_buffer('positions', positions, persistent=False)
         channels = 3 + positions.shape[-1]
         self.latents = fresh_latents(num_latents, dim)
-        self.cross_layers = nn.ModuleList(
+        self.looks = nn.ModuleList(
             LatentLayer(dim, channels) for _ in range(min(cross_attends, 2))
         )
         self.block = nn.ModuleList(
@@ -69,7 +69,7 @@ class Perceiver(BaseModule):
         pixels = torch.cat([pixels, self.positions.expand(batch, -1, -1)], -1)
         latents = self.latents.expand(batch, -1, -1)  # (B, N, dim)
         for i in range(self.cross_attends):
-            latents = self.cross_layers[min(i, 1)](latents, pixels)
+            latents = self.looks[min(i, 1)](latents, pixels)
             for layer in self.block:
                 latents = layer(latents)
         return self.head(latents.mean(dim=1))

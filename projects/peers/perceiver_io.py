@@ -60,7 +60,7 @@ class PerceiverIO(BaseModule):
         positions = fourier_positions(image_size // 4, image_size // 4, bands)
         self.register_buffer('positions', positions, persistent=False)
         self.latents = fresh_latents(num_latents, dim)
-        self.cross_attention = LatentLayer(dim, channels + positions.shape[-1])
+        self.look = LatentLayer(dim, channels + positions.shape[-1])
         self.block = nn.ModuleList(
             LatentLayer(dim, num_heads=num_heads) for _ in range(block_depth)
         )
@@ -78,7 +78,7 @@ class PerceiverIO(BaseModule):
         batch = len(images)
         places = self.stem(images).flatten(2).transpose(1, 2)  # (B, H / 4 * W / 4, channels)
         places = torch.cat([places, self.positions.expand(batch, -1, -1)], -1)
-        latents = self.cross_attention(self.latents.expand(batch, -1, -1), places)  # (B, N, dim)
+        latents = self.look(self.latents.expand(batch, -1, -1), places)  # (B, N, dim)
         for _ in range(self.blocks):
             for layer in self.block:
                 latents = layer(latents)

@@ -60,7 +60,7 @@ SAMPLING: Rules = {
     r'pe_transition\.1\.(.*)': r'position.\1',
 }
 FOCUSING: Rules = {
-    **{pattern: f'sampling.{new}' for pattern, new in SAMPLING.items()},
+    **{pattern: f'look.{new}' for pattern, new in SAMPLING.items()},
     **{pattern: f'block.{new}' for pattern, new in BLOCK.items()},
     r'stage_embedding\.weight': 'stage_embedding',
     r'roi_adjust_module\.0\.(.*)': r'adjust_norm.\1',
@@ -139,7 +139,7 @@ def _rename_bootstrapped(name: str) -> str | None:
     if number == 1:
         return _translate(rest, {r'0\.(.*)': r'transition.\1'})
     if number == 2:
-        return _translate(rest, SAMPLING, 'sampling.')
+        return _translate(rest, SAMPLING, 'look.')
     return _translate(rest, BLOCK, f'blocks.{number - 3}.')
 
 

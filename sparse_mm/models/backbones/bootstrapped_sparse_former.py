@@ -133,7 +133,7 @@ class Focusing(nn.Module):
         super().__init__()
         self.drop_path_rates = tuple(drop_path_rates)
         self.stage_embedding = nn.Parameter(torch.randn(len(self.drop_path_rates), dim))
-        self.sampling = Sampling(dim, channels, num_points)
+        self.look = Sampling(dim, channels, num_points)
         self.block = TransformerBlock(dim)
         self.adjust_norm = nn.LayerNorm(dim, eps=EPSILON)
         self.adjust = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 4, bias=False))
@@ -148,7 +148,7 @@ class Focusing(nn.Module):
         """``(B, N, dim)`` tokens and ``(B, N, 4)`` RoIs, after all rounds."""
         for i, rate in enumerate(self.drop_path_rates):
             tokens = tokens + self.stage_embedding[i]
-            tokens = self.sampling(tokens, rois, features, rate)
+            tokens = self.look(tokens, rois, features, rate)
             tokens = self.block(tokens, rate)
             rois = adjust_rois(rois, self.adjust(self.adjust_norm(tokens)))
         return tokens, rois
@@ -220,7 +220,7 @@ class BootstrappedSparseFormer(BaseModule):
         self.focusing = Focusing(narrow, channels, num_points, rates[:focusing_repeats])
         self.transition = nn.Linear(narrow, wide)
         self.drop_path_rates = rates[focusing_repeats:]
-        self.sampling = Sampling(wide, channels, num_points)
+        self.look = Sampling(wide, channels, num_points)
         self.blocks = nn.ModuleList(
             TransformerBlock(wide, settings['activation']) for _ in range(depth)
         )
@@ -275,7 +275,7 @@ class BootstrappedSparseFormer(BaseModule):
         tokens = self.token_embedding.repeat(batch, rois.shape[1], 1)  # (B, N, narrow)
         tokens, rois = self.focusing(tokens, rois, features)
         tokens = self.transition(tokens)  # (B, N, wide)
-        tokens = self.sampling(tokens, rois, features, self.drop_path_rates[0])
+        tokens = self.look(tokens, rois, features, self.drop_path_rates[0])
         tokens = torch.cat([self.cls_token.repeat(batch, 1, 1), tokens], dim=1)  # (B, 1 + N, wide)
         for block, rate in zip(self.blocks, self.drop_path_rates[1:], strict=True):
             if self.with_cp and torch.is_grad_enabled():

@@ -21,7 +21,7 @@ class LatentToPyramid(BaseModule):
 
     1. **Local features.** The early map knows where edges and textures are. Convolutions of stride
        2, as narrow as it is, bring it to every level.
-    2. **Attention.** At strides of ``attention_stride`` and more each position attends to all
+    2. **Attention.** At strides of ``ask_stride`` and more each position attends to all
        tokens: see :class:`RoIAttention`. A finer level takes the output of the next coarser one,
        enlarged: tokens hold what is there and roughly where, local features hold exactly where.
     3. **Sum.** Local features and attended ones, each through a linear layer.
@@ -37,7 +37,7 @@ class LatentToPyramid(BaseModule):
         strides: Strides of the maps, each twice the one before; the first may be that of the early
             map or more. Defaults to (4, 8, 16, 32).
         feature_stride: Stride of the early map. Defaults to 4.
-        attention_stride: The finest stride whose positions attend to the tokens. Defaults to 8.
+        ask_stride: The finest stride whose positions attend to the tokens. Defaults to 8.
         num_heads: Heads of the attention. Defaults to 8.
         norm_cfg: Normalisation of local features. Defaults to dict(type='GN', num_groups=8).
         init_cfg: See ``BaseModule``. Defaults to None.
@@ -54,7 +54,7 @@ class LatentToPyramid(BaseModule):
         out_channels: int = 256,
         strides: Sequence[int] = (4, 8, 16, 32),
         feature_stride: int = 4,
-        attention_stride: int = 8,
+        ask_stride: int = 8,
         num_heads: int = 8,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -70,20 +70,20 @@ class LatentToPyramid(BaseModule):
                 f'strides of LatentToPyramid must start at {feature_stride} (the early map) or a '
                 f'power of two times it, and double from map to map, not {list(strides)}.'
             )
-        if strides[-1] < attention_stride:
+        if strides[-1] < ask_stride:
             raise BadInputError(
-                f'The coarsest stride {strides[-1]} must be at least attention_stride '
-                f'({attention_stride}), or no map would attend to the tokens.'
+                f'The coarsest stride {strides[-1]} must be at least ask_stride '
+                f'({ask_stride}), or no map would attend to the tokens.'
             )
         if out_channels % num_heads:
             raise BadInputError(
                 f'out_channels {out_channels} is not divisible by {num_heads} heads; set num_heads.'
             )
         self.strides = tuple(strides)
-        self.attention_stride = attention_stride
+        self.ask_stride = ask_stride
         norm = norm_cfg or dict(type='GN', num_groups=8)
         self.local = nn.ModuleList()
-        self.attend = nn.ModuleList()
+        self.ask = nn.ModuleList()
         self.lateral = nn.ModuleList()
         # Steps from the early map down to the first level come before it.
         self.steps = [stride for stride in series if stride <= strides[-1]]
@@ -100,15 +100,15 @@ class LatentToPyramid(BaseModule):
             )
         for stride in self.strides:
             self.lateral.append(nn.Conv2d(feature_channels, out_channels, kernel_size=1))
-            if stride >= attention_stride:
-                self.attend.append(
+            if stride >= ask_stride:
+                self.ask.append(
                     RoIAttention(in_channels, feature_channels, out_channels, num_heads)
                 )
 
     def init_weights(self) -> None:
         """Initialises convolutions as ``ConvModule`` does, then the attention in its own way."""
         super().init_weights()
-        for attend in self.attend:
+        for attend in self.ask:
             assert isinstance(attend, RoIAttention)
             attend.init_weights()
 
@@ -129,7 +129,7 @@ class LatentToPyramid(BaseModule):
             if stride in self.strides:
                 local.append(x)
         attended: list[Tensor] = []
-        for level, attend in zip(reversed(local), reversed(self.attend), strict=False):
+        for level, attend in zip(reversed(local), reversed(self.ask), strict=False):
             read = attend(level.permute(0, 2, 3, 1), tokens, rois)  # (B, H', W', out_channels)
             attended.insert(0, read.permute(0, 3, 1, 2))
         for level in reversed(local[: -len(attended)]):

@@ -127,7 +127,7 @@ def test_gradients_in_float64(options):
         names = ['token_embedding', 'token_rois', 'focusing.sampler.offset_bias']
         names += ['cortex.0.mixing.point_bias', 'cortex.0.sampler.adjust.weight']
     else:  # a RoI's code has no gradient, so only what comes after the last one
-        names = ['cls_token', 'sampling.sampler.offset_bias', 'sampling.mixing.generate.bias']
+        names = ['cls_token', 'look.sampler.offset_bias', 'look.mixing.generate.bias']
     values = [model.get_parameter(name).clone().requires_grad_() for name in names]
 
     def run(*values):
@@ -311,7 +311,7 @@ def test_every_module_is_called(options):
         (FORMER, ['focusing', 'transition', 'cortex.0', 'cortex.1']),
         (FORMER, ['focusing.attn', 'cortex.0.sampler', 'cortex.0.mixing', 'cortex.1.ffn']),
         (BOOTSTRAPPED, ['focusing', 'sampling', 'blocks.0', 'blocks.1']),
-        (BOOTSTRAPPED, ['focusing.sampling', 'focusing.block', 'sampling.mixing', 'blocks.0.ffn']),
+        (BOOTSTRAPPED, ['focusing.look', 'focusing.block', 'look.mixing', 'blocks.0.ffn']),
     ],
     ids=str,
 )

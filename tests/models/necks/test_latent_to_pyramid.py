@@ -86,7 +86,7 @@ def test_sizes(strides, height, width):
 
 
 def test_several_finer_levels_take_the_coarser_ones_outputs():
-    neck = build(attention_stride=16)
+    neck = build(ask_stride=16)
     tokens, rois, features = inputs()
     maps = neck((tokens, rois, features))
     assert [x.shape[-2:] for x in maps] == [(24, 40), (12, 20), (6, 10), (3, 5)]

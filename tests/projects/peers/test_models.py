@@ -185,7 +185,7 @@ def test_perceivers_know_pixels_by_their_positions_alone():
     assert (there - back).abs().max() > 1e-4
     model.positions.zero_()
     torch.testing.assert_close(model(image), model(image.flip(3)), rtol=1e-4, atol=1e-5)
-    assert len(model.cross_layers) == 2  # the third shares the weights of the second
+    assert len(model.looks) == 2  # the third shares the weights of the second
 
 
 def test_perceiver_io_learns_in_every_part():
