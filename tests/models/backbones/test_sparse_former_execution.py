@@ -310,7 +310,7 @@ def test_every_module_is_called(options):
         (FORMER, ['cortex.0']),
         (FORMER, ['focusing', 'transition', 'cortex.0', 'cortex.1']),
         (FORMER, ['focusing.attn', 'cortex.0.sampler', 'cortex.0.mixing', 'cortex.1.ffn']),
-        (BOOTSTRAPPED, ['focusing', 'sampling', 'blocks.0', 'blocks.1']),
+        (BOOTSTRAPPED, ['focusing', 'look', 'blocks.0', 'blocks.1']),
         (BOOTSTRAPPED, ['focusing.look', 'focusing.block', 'look.mixing', 'blocks.0.ffn']),
     ],
     ids=str,
