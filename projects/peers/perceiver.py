@@ -49,9 +49,7 @@ class Perceiver(BaseModule):
         self.register_buffer('positions', positions, persistent=False)
         channels = 3 + positions.shape[-1]
         self.latents = fresh_latents(num_latents, dim)
-        self.looks = nn.ModuleList(
-            LatentLayer(dim, channels) for _ in range(min(cross_attends, 2))
-        )
+        self.looks = nn.ModuleList(LatentLayer(dim, channels) for _ in range(min(cross_attends, 2)))
         self.block = nn.ModuleList(
             LatentLayer(dim, num_heads=num_heads) for _ in range(block_depth)
         )
