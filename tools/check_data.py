@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
 from sparse_mm.engine.checks import check_data, check_samples, report
-from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.command_line import add_config_options, load_config, run, whole
 from sparse_mm.engine.hosts import scope_of
 from sparse_mm.errors import BadInputError
 
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
     parser.add_argument(
-        '--samples', type=int, default=20, help='samples of each set to check (default: 20)'
+        '--samples', type=whole, default=20, help='samples of each set to check (default: 20)'
     )
     return parser.parse_args()
 

@@ -28,6 +28,7 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
     start_together,
+    whole,
 )
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.file_backend import remove_leftovers
@@ -54,22 +55,22 @@ def parse_args() -> argparse.Namespace:
         '--metric', help="the score: coco/bbox_mAP, …, of the config's evaluator; or loss"
     )
     parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
-    parser.add_argument('--evaluations', type=int, help='settings to score for each budget')
-    parser.add_argument('--generations', type=int, help='the same, in populations')
-    parser.add_argument('--population', type=int, help='settings of a generation')
-    parser.add_argument('--parents', type=int, help='how many of the best have offspring')
+    parser.add_argument('--evaluations', type=whole, help='settings to score for each budget')
+    parser.add_argument('--generations', type=whole, help='the same, in populations')
+    parser.add_argument('--population', type=whole, help='settings of a generation')
+    parser.add_argument('--parents', type=whole, help='how many of the best have offspring')
     parser.add_argument('--mutation', type=finite, help='probability of changing a ratio')
     parser.add_argument('--strategy', choices=STRATEGIES, help='how to search')
-    parser.add_argument('--seed', type=int, help='start of all random numbers')
+    parser.add_argument('--seed', type=whole, help='start of all random numbers')
     parser.add_argument('--choices', nargs='+', type=finite, help='ratios to choose from')
     parser.add_argument(
         '--stage-limits', nargs='+', type=finite, help='largest ratio of each stage'
     )
-    parser.add_argument('--num-images', type=int, help='validation images for a score')
-    parser.add_argument('--finalists', type=int, help='how many are scored again, on more images')
-    parser.add_argument('--final-images', type=int, help='on how many (default: all)')
-    parser.add_argument('--image-size', nargs=2, type=int, metavar=('H', 'W'), help='for costs')
-    parser.add_argument('--batch', type=int, help='images, for costs')
+    parser.add_argument('--num-images', type=whole, help='validation images for a score')
+    parser.add_argument('--finalists', type=whole, help='how many are scored again, on more images')
+    parser.add_argument('--final-images', type=whole, help='on how many (default: all)')
+    parser.add_argument('--image-size', nargs=2, type=whole, metavar=('H', 'W'), help='for costs')
+    parser.add_argument('--batch', type=whole, help='images, for costs')
     add_engine_options(parser)
     parser.add_argument('--dtype', help='of latencies: float32, float16, bfloat16')
     parser.add_argument(

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_work_dir, report
-from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.logged import scalars
 from sparse_mm.errors import BadInputError
@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', required=True, help='folder for all runs')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -86,6 +86,21 @@ def finite(text: str) -> float:
     return value
 
 
+def whole(text: str) -> int:
+    """Reads a whole number of a command line, for ``type=``, of at most 32 bits with its sign.
+
+    Larger ones are no count, size or seed, and PyTorch, OpenCV and NumPy each refuse them in a way
+    of their own.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'invalid int value: {text!r}') from None
+    if not -(2**31) <= value < 2**32:
+        raise argparse.ArgumentTypeError(f'{text} is beyond the range of 32-bit numbers')
+    return value
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options that OpenMMLab's tools share."""
     parser.add_argument('config', help='config file')
@@ -102,7 +117,9 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='job launcher',
     )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=whole, default=0, help=argparse.SUPPRESS
+    )
 
 
 def load_config(args: argparse.Namespace) -> Config:

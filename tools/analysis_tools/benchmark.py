@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 
 from sparse_mm.deploy import ENGINES, PRECISIONS
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import finite, run
+from sparse_mm.engine.command_line import finite, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.timing import DTYPES, describe_device, rounds_in_turns
@@ -67,12 +67,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="the configs' whole models: backbone, neck, heads, post-processing",
     )
-    parser.add_argument('--batch', type=int, help="images or clips (default: the preset's, or 1)")
+    parser.add_argument('--batch', type=whole, help="images or clips (default: the preset's, or 1)")
     parser.add_argument(
-        '--shape', nargs=2, type=int, metavar=('H', 'W'), help="instead of the runs' own sizes"
+        '--shape', nargs=2, type=whole, metavar=('H', 'W'), help="instead of the runs' own sizes"
     )
     parser.add_argument(
-        '--frames', type=int, help="of clips, for models of clips, instead of the runs' own"
+        '--frames', type=whole, help="of clips, for models of clips, instead of the runs' own"
     )
     parser.add_argument(
         '--engine',
@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
         help='of the backbones in these engines, as far as an engine has it (default: float32)',
     )
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
-    parser.add_argument('--threads', type=int, help='threads of the CPU')
+    parser.add_argument('--threads', type=whole, help='threads of the CPU')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
     )
@@ -99,7 +99,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     parser.add_argument(
         '--matrix',
-        type=int,
+        type=whole,
         metavar='SIDE',
         help='of the matrices whose product gives the rate of the machine (default: 2048, and 8192 '
         'on CUDA, which smaller ones do not fill)',

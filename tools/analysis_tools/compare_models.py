@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import finite, run
+from sparse_mm.engine.command_line import finite, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.timing import DTYPES
@@ -41,8 +41,8 @@ def parse_args() -> argparse.Namespace:
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
     )
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
-    parser.add_argument('--batch', type=int, help="images to time at once (default: the table's)")
-    parser.add_argument('--threads', type=int, help='threads of the CPU')
+    parser.add_argument('--batch', type=whole, help="images to time at once (default: the table's)")
+    parser.add_argument('--threads', type=whole, help='threads of the CPU')
     parser.add_argument(
         '--compile', choices=COMPILE_MODES, default='none', help="torch.compile's mode"
     )

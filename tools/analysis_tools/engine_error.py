@@ -33,7 +33,7 @@ from sparse_mm.deploy.engine import Graph, Pass
 from sparse_mm.deploy.export import write_onnx
 from sparse_mm.deploy.structure import flat_outputs, output_names
 from sparse_mm.engine.checks import check_checkpoint, check_data, report
-from sparse_mm.engine.command_line import add_config_options, load_config, read_ratios, run
+from sparse_mm.engine.command_line import add_config_options, load_config, read_ratios, run, whole
 from sparse_mm.engine.deployment import undeploy
 from sparse_mm.engine.inspection import build_model, our_backbone
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--precision', nargs='+', choices=list(PRECISIONS), default=list(PRECISIONS)
     )
-    parser.add_argument('--images', type=int, default=8, help='test samples to run (default: 8)')
+    parser.add_argument('--images', type=whole, default=8, help='test samples to run (default: 8)')
     parser.add_argument(
         '--metric',
         nargs='+',

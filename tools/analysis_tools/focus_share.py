@@ -24,7 +24,7 @@ from sparse_mm.engine.checks import (
     check_settings,
     report,
 )
-from sparse_mm.engine.command_line import add_config_options, load_config, run
+from sparse_mm.engine.command_line import add_config_options, load_config, run, whole
 from sparse_mm.engine.inspection import build_model, main_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.named_weights import weights_of
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
     parser.add_argument('checkpoint', nargs='?', help='its weights (default: untrained)')
-    parser.add_argument('--images', type=int, help='how many pictures (default: all)')
+    parser.add_argument('--images', type=whole, help='how many pictures (default: all)')
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
 

@@ -15,12 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
-from sparse_mm.engine.command_line import (
-    add_config_options,
-    load_config,
-    read_ratios,
-    run,
-)
+from sparse_mm.engine.command_line import add_config_options, load_config, read_ratios, run, whole
 from sparse_mm.engine.hosts import Host, host_of, load
 from sparse_mm.engine.image_sizes import say_sliding, usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
@@ -41,16 +36,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=whole,
         metavar=('H', 'W'),
         help='image size in pixels; by default the fixed size of the test pipeline',
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=whole,
         help='frames of a clip, for models of clips; by default those of the test pipeline',
     )
-    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
+    parser.add_argument('--batch', type=whole, default=1, help='images (default: 1)')
     parser.add_argument('--backbone', action='store_true', help='count the backbone alone')
     parser.add_argument(
         '--ratios', help='pruning ratios, as JSON ("[0.5, 0, 0.2, 0]", "0.6") or a JSON file'

@@ -12,7 +12,7 @@ import torch
 
 from sparse_mm.deploy import check_engine
 from sparse_mm.engine.checks import check_device_name, check_work_dir, report
-from sparse_mm.engine.command_line import add_config_options, finite, load_config, run
+from sparse_mm.engine.command_line import add_config_options, finite, load_config, run, whole
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import say_sliding, usual_image_size
@@ -36,11 +36,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=whole,
         metavar=('H', 'W'),
         help='image size in pixels; by default the fixed size of the validation pipeline',
     )
-    parser.add_argument('--batch', type=int, default=4, help='images (default: 4)')
+    parser.add_argument('--batch', type=whole, default=4, help='images (default: 4)')
     add_engine_options(parser)
     parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the backbone')
     parser.add_argument('--choices', nargs='+', type=finite, default=list(CHOICES), help='ratios')
@@ -107,11 +107,11 @@ def main() -> None:
     if not args.shape and say_sliding(cfg, 'val'):
         print(say_sliding(cfg, 'val'))
     print(f'{"ratios":50} whole  table (of dense)  table / whole')
-    for check, whole in table.checks:
+    for check, spent in table.checks:
         total, dense = costs.ms(check), table.checks[0][1]
         name = ' '.join(f'{list(stage)}' for stage in check)
         print(
-            f'{name:50} {whole / dense:5.3f}  {total / costs.dense_ms:5.3f}  {total / whole:21.3f}'
+            f'{name:50} {spent / dense:5.3f}  {total / costs.dense_ms:5.3f}  {total / spent:21.3f}'
         )
     print(f'written: {out}')
 

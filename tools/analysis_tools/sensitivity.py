@@ -33,6 +33,7 @@ from sparse_mm.engine.command_line import (
     run,
     set_default_loader_options,
     start_together,
+    whole,
 )
 from sparse_mm.engine.deployment import undeploy
 from sparse_mm.engine.files import write_atomically
@@ -55,9 +56,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--ratios', nargs='+', type=finite, help='ratios to score (default: those of the search)'
     )
-    parser.add_argument('--num-images', type=int, help='validation images for a score')
-    parser.add_argument('--seed', type=int, help='which validation images')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='for the MACs')
+    parser.add_argument('--num-images', type=whole, help='validation images for a score')
+    parser.add_argument('--seed', type=whole, help='which validation images')
+    parser.add_argument('--shape', nargs=2, type=whole, metavar=('H', 'W'), help='for the MACs')
     return parser.parse_args()
 
 

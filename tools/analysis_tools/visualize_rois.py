@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a sc
 
 from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import check_checkpoint, check_checkpoint_file, check_work_dir, report
-from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import build_model, main_backbone, sees_clips
 from sparse_mm.engine.pictures import (
@@ -48,17 +48,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', default='rois.png', help='file to write (default: rois.png)')
     parser.add_argument(
         '--stages',
-        type=int,
+        type=whole,
         nargs='+',
         help='which sampling iterations to draw, from 1, one panel each (default: all)',
     )
     parser.add_argument(
-        '--tokens', type=int, nargs='+', help='which tokens to draw, from 0 (default: all)'
+        '--tokens', type=whole, nargs='+', help='which tokens to draw, from 0 (default: all)'
     )
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=whole,
         metavar=('H', 'W'),
         help='squeeze it to this size; by default it goes through the test pipeline',
     )

@@ -32,7 +32,7 @@ from sparse_mm.engine.checks import (
     check_work_dir,
     report,
 )
-from sparse_mm.engine.command_line import finite, read_config, read_ratios, run
+from sparse_mm.engine.command_line import finite, read_config, read_ratios, run, whole
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_config, build_model, find_backbone, reads_texts
 from sparse_mm.engine.pictures import PICTURES, check_shape, read_picture
@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=whole,
         metavar=('H', 'W'),
         help='squeeze the picture to this size, and run the backbone alone; by default it goes '
         'through the test pipeline',
@@ -102,10 +102,16 @@ def parse_args() -> argparse.Namespace:
         '--score-thr', type=finite, default=0.3, help='least score of a drawn box (default: 0.3)'
     )
     parser.add_argument(
-        '--every', type=int, default=1, help='of a clip, every how many frames to draw (default: 1)'
+        '--every',
+        type=whole,
+        default=1,
+        help='of a clip, every how many frames to draw (default: 1)',
     )
     parser.add_argument(
-        '--fps', type=int, default=10, help='frames per second of a folder of frames (default: 10)'
+        '--fps',
+        type=whole,
+        default=10,
+        help='frames per second of a folder of frames (default: 10)',
     )
     return parser.parse_args()
 

@@ -21,12 +21,7 @@ from torch import nn
 
 from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine.checks import check_data, check_part, report
-from sparse_mm.engine.command_line import (
-    add_config_options,
-    load_config,
-    read_ratios,
-    run,
-)
+from sparse_mm.engine.command_line import add_config_options, load_config, read_ratios, run, whole
 from sparse_mm.engine.computed_windows import BackbonePass, WindowRecorder
 from sparse_mm.engine.inspection import (
     build_backbone,
@@ -48,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         '--ratios',
         help="pruning ratios, as JSON or a JSON file; by default the config's or the checkpoint's",
     )
-    parser.add_argument('--images', type=int, default=8, help='test samples to run (default: 8)')
+    parser.add_argument('--images', type=whole, default=8, help='test samples to run (default: 8)')
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from sparse_mm.engine.checks import check_checkpoint_file, check_work_dir, report
-from sparse_mm.engine.command_line import read_config, run
+from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('tune_config', help='config of the finetuning')
     parser.add_argument('checkpoint', help='weights adapted to sparsity')
     parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
-    parser.add_argument('--evaluations', type=int, default=40, help='for each budget')
+    parser.add_argument('--evaluations', type=whole, default=40, help='for each budget')
     parser.add_argument(
         '--strategies',
         nargs='+',
@@ -47,11 +47,11 @@ def parse_args() -> argparse.Namespace:
         default=['random', 'evolution'],
         help='ways of searching to compare',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='of the searches')
     parser.add_argument(
-        '--tune-seeds', type=int, nargs='+', default=[0, 1, 2], help='of each finetuning'
+        '--tune-seeds', type=whole, nargs='+', default=[0, 1, 2], help='of each finetuning'
     )
-    parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
+    parser.add_argument('--jobs', type=whole, default=1, help='searches and finetunings at a time')
     parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
     return parser.parse_args()
 

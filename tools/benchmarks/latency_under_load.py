@@ -16,7 +16,7 @@ from random import Random
 from statistics import median
 
 from sparse_mm.engine.checks import report
-from sparse_mm.engine.command_line import add_config_options, finite, load_config, run
+from sparse_mm.engine.command_line import add_config_options, finite, load_config, run, whole
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.tables import is_steady
@@ -38,10 +38,10 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
-    parser.add_argument('--batch', type=int, default=2, help='images (default: 2)')
+    parser.add_argument('--batch', type=whole, default=2, help='images (default: 2)')
     parser.add_argument('--seconds', type=finite, default=20, help='of a table (default: 20)')
-    parser.add_argument('--turns', type=int, default=3, help='tables of each kind (default: 3)')
-    parser.add_argument('--neighbours', type=int, default=4, help='busy processes (default: 4)')
+    parser.add_argument('--turns', type=whole, default=3, help='tables of each kind (default: 3)')
+    parser.add_argument('--neighbours', type=whole, default=4, help='busy processes (default: 4)')
     parser.add_argument('--json', help='file for the figures')
     return parser.parse_args()
 

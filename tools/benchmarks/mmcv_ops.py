@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparse_mm import mmcv_ops
+from sparse_mm.engine.command_line import whole
 from sparse_mm.errors import BadInputError
 
 
@@ -124,7 +125,7 @@ def main() -> None:
     """Prints one line for each operator and pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    parser.add_argument('--rounds', type=int, default=15, help='passes of each')
+    parser.add_argument('--rounds', type=whole, default=15, help='passes of each')
     args = parser.parse_args()
     if not importlib.import_module('mmcv._ext').__file__.endswith(('.so', '.pyd')):
         raise BadInputError(

@@ -22,7 +22,7 @@ from statistics import mean, stdev
 import numpy as np
 from tqdm import tqdm
 
-from sparse_mm.engine.command_line import finite, read_config, run
+from sparse_mm.engine.command_line import finite, read_config, run, whole
 from sparse_mm.engine.image_sizes import usual_image_size, val_images_have_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the searches')
     parser.add_argument('histories', nargs='+', help='their history.csv, all of one checkpoint')
-    parser.add_argument('--evaluations', type=int, nargs='+', default=[40, 80, 160])
+    parser.add_argument('--evaluations', type=whole, nargs='+', default=[40, 80, 160])
     parser.add_argument('--budget', nargs='+', help='as for tools/search.py')
     parser.add_argument('--latency-table', help='as for tools/search.py')
     parser.add_argument(
@@ -48,8 +48,8 @@ def parse_args() -> argparse.Namespace:
         help='latency table of another engine: tells, too, which setting is best by each of them, '
         'and what it costs by the other',
     )
-    parser.add_argument('--population', type=int, help='as for tools/search.py')
-    parser.add_argument('--parents', type=int, help='as for tools/search.py')
+    parser.add_argument('--population', type=whole, help='as for tools/search.py')
+    parser.add_argument('--parents', type=whole, help='as for tools/search.py')
     parser.add_argument('--mutation', type=finite, help='as for tools/search.py')
     parser.add_argument(
         '--strategies',
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
         default=['random', 'evolution'],
         help='what to compare, each with the first; surrogate takes about a second for a replay',
     )
-    parser.add_argument('--seeds', type=int, default=200, help='replays of each strategy')
+    parser.add_argument('--seeds', type=whole, default=200, help='replays of each strategy')
     return parser.parse_args()
 
 

@@ -34,6 +34,7 @@ from sparse_mm.engine.command_line import (
     load_config,
     run,
     set_default_loader_options,
+    whole,
 )
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
@@ -46,20 +47,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
     parser.add_argument(
         '--processes',
-        type=int,
+        type=whole,
         nargs='+',
         default=[1, 2, 3, 4],
         help='numbers of processes, of which the first is the measure (default: 1 2 3 4)',
     )
-    parser.add_argument('--evaluations', type=int, default=48, help='settings (default: 48)')
+    parser.add_argument('--evaluations', type=whole, default=48, help='settings (default: 48)')
     parser.add_argument(
         '--population',
-        type=int,
+        type=whole,
         default=12,
         help='settings of a generation, best a multiple of each number of processes (default: 12)',
     )
-    parser.add_argument('--num-images', type=int, default=50, help='for a score (default: 50)')
-    parser.add_argument('--turns', type=int, default=3, help='searches of each (default: 3)')
+    parser.add_argument('--num-images', type=whole, default=50, help='for a score (default: 50)')
+    parser.add_argument('--turns', type=whole, default=3, help='searches of each (default: 3)')
     parser.add_argument('--json', help='file for the figures')
     parser.add_argument('--result', help=argparse.SUPPRESS)  # of a process that is started here
     return parser.parse_args()

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from sparse_mm.engine.command_line import finite, run
+from sparse_mm.engine.command_line import finite, run, whole
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.evolution import STRATEGIES, Evolution, EvolutionSettings
 from sparse_mm.search.score_errors import error_of_difference
@@ -120,8 +120,8 @@ def search(
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--worlds', type=int, default=8, help='landscapes (default: 8)')
-    parser.add_argument('--first', type=int, default=12, help='images of the first scoring')
+    parser.add_argument('--worlds', type=whole, default=8, help='landscapes (default: 8)')
+    parser.add_argument('--first', type=whole, default=12, help='images of the first scoring')
     parser.add_argument('--errors', type=finite, default=3.0, help='standard errors to be dropped')
     parser.add_argument(
         '--common', type=finite, nargs='+', default=[0.8], help='share of the noise'

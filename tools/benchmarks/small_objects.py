@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_work_dir, report
-from sparse_mm.engine.command_line import run
+from sparse_mm.engine.command_line import run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.logged import scalars
 from sparse_mm.errors import BadInputError
@@ -70,15 +70,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--configs', default=str(ROOT / CONFIGS), help='what their names begin with'
     )
-    parser.add_argument('--epochs', type=int, default=8, help='of dense trainings (default: 8)')
+    parser.add_argument('--epochs', type=whole, default=8, help='of dense trainings (default: 8)')
     parser.add_argument(
         '--budget', nargs='+', default=['latency=0.47..0.50', 'latency=0.67..0.70'], help='two'
     )
-    parser.add_argument('--evaluations', type=int, default=80, help='of a search, for each budget')
+    parser.add_argument(
+        '--evaluations', type=whole, default=80, help='of a search, for each budget'
+    )
     parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='of the searches')
-    parser.add_argument('--tune-seeds', type=int, nargs='+', default=[0, 1], help='of finetunings')
-    parser.add_argument('--jobs', type=int, default=1, help='searches and finetunings at a time')
+    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='of the searches')
+    parser.add_argument(
+        '--tune-seeds', type=whole, nargs='+', default=[0, 1], help='of finetunings'
+    )
+    parser.add_argument('--jobs', type=whole, default=1, help='searches and finetunings at a time')
     parser.add_argument('--until', choices=['dense', 'end'], default='end', help='what to do')
     return parser.parse_args()
 

@@ -29,7 +29,7 @@ from sparse_mm.deploy.structure import output_names
 from sparse_mm.deploy.whole_model import CLASSIFIER, WholeModel
 from sparse_mm.engine.checks import check_checkpoint, check_part, report
 from sparse_mm.engine.checks.folders import is_elsewhere
-from sparse_mm.engine.command_line import Override, read_config, read_ratios, run
+from sparse_mm.engine.command_line import Override, read_config, read_ratios, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--shape',
         nargs=2,
-        type=int,
+        type=whole,
         metavar=('H', 'W'),
         help='image size in pixels; by default the fixed size of the test pipeline',
     )
@@ -74,10 +74,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--frames',
-        type=int,
+        type=whole,
         help='frames of a clip, for models of clips; by default those of the test pipeline',
     )
-    parser.add_argument('--batch', type=int, default=1, help='images or clips (default: 1)')
+    parser.add_argument('--batch', type=whole, default=1, help='images or clips (default: 1)')
     parser.add_argument(
         '--free-batch',
         action='store_true',
