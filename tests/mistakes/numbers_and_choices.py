@@ -124,7 +124,10 @@ NUMBERS: dict[str, list[Line]] = {
 CHOICES: dict[str, list[Line]] = {
     'a model that cannot be pruned': [
         ('analysis_tools/get_flops.py resnet.py --shape 64 64 --ratios 0.4', 'ResNet cannot be'),
-        ('analysis_tools/engine_error.py former.py --ratios 0.5', 'SparseFormer cannot be pruned'),
+        (
+            'analysis_tools/engine_error.py former.py --engine torch --ratios 0.5',
+            'cannot be pruned',
+        ),
     ],
     'a model without our backbone': [
         (LATENCY.replace('config', 'resnet'), 'no SparseViT backbones'),
@@ -191,7 +194,7 @@ CHOICES: dict[str, list[Line]] = {
         ),
     ],
     'options that exclude each other': [
-        (f'{LATENCY} --engine openvino --dtype bfloat16', 'or --dtype for autocast, not both'),
+        (f'{LATENCY} --engine onnxruntime --dtype bfloat16', 'or --dtype for autocast, not both'),
         (f'{BENCHMARK} --preset sparsevit', 'either by --run or by --preset'),
         ('setup_env.py --stack onedl --mmcv lite', 'of the default stack; leave it out'),
     ],

@@ -240,7 +240,8 @@ class TestRefusals:
         message = refusal('train.py', SHAPES, '--amp')
         assert 'optim_wrapper.type=OptimWrapper' in message
         assert 'needs a CUDA device, and torch sees none' in message
-        message = refusal('train.py', SHAPES, '--launcher', 'pytorch')
+        launched = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='localhost')
+        message = refusal('train.py', SHAPES, '--launcher', 'pytorch', env=launched)
         assert 'env_cfg.dist_cfg.backend=gloo' in message
 
     def test_all_that_is_wrong_is_told_at_once(self, run_tool, tmp_path):
