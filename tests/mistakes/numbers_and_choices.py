@@ -76,6 +76,10 @@ NUMBERS: dict[str, list[Line]] = {
     ],
     'a number beyond 32 bits': [
         (
+            'analysis_tools/sensitivity.py toy.py toy.pth --seed 99999999999',
+            'argument --seed: 99999999999 is beyond the range of 32-bit numbers',
+        ),
+        (
             'deployment/export.py config.py --out m.pt2 --batch 99999999999999999999',
             'is beyond the range of 32-bit numbers',
         ),
@@ -98,10 +102,6 @@ NUMBERS: dict[str, list[Line]] = {
         (
             'deployment/export.py config.py --out m.pt2 --shape 64 64 --batch 999999999',
             'too little',
-        ),
-        (
-            'analysis_tools/sensitivity.py toy.py toy.pth --seed 99999999999',
-            'argument --seed: 99999999999 is beyond the range of 32-bit numbers',
         ),
     ],
     'an image beyond all sizes': [

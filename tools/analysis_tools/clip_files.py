@@ -124,7 +124,8 @@ class ClipWriter:
 
     def __init__(self, target: Path, rate: Fraction) -> None:
         self.target = target
-        self.part = target.with_name(f'{target.stem}.part{target.suffix}')
+        # With the process's number: no other file has this name.
+        self.part = target.with_name(f'{target.stem}.{os.getpid()}.part{target.suffix}')
         self.codec, self.pixels = encoder_for(target)
         self.rate = rate.limit_denominator(1001)
         self._stream: Any = None
