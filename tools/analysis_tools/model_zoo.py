@@ -55,7 +55,7 @@ OURS = {
     ),
     'configs/sparsevit_maskrcnn_coco_overfit.py': (
         'box mAP 0.547 on its own 8 training images',
-        'Eight real images, learned by heart',
+        'Overfitting eight real images',
     ),
     'configs/sparseformer_maskrcnn_shapes.py': (
         'box mAP 0.624, mask mAP 0.616 on generated scenes',
@@ -79,22 +79,23 @@ OURS = {
     ),
     'projects/video_recognition/configs/video_sparseformer_motion.py': (
         'top-1 97.0 % on generated clips',
-        'Motions that no single frame tells',
+        'Motions that need several frames',
     ),
     'projects/video_recognition/configs/image_sparseformer_motion.py': (
         'top-1 9.8 % on generated clips (chance: 10 %)',
-        'Motions that no single frame tells',
+        'Motions that need several frames',
     ),
 }
 HEAD = """# Model zoo
 
-Every config. MACs and parameters are those of the backbone, for one input of the size that the
-config tests with (BEVDet: the six cameras of a frame), pruned as the config says. **The paper's
-metrics** are printed in the papers, as the metafiles say; **ours** were measured here, on the data
-that they name, and [results.md](results.md) says how. The two never compare. There are no trained
-weights.
+All configs. MACs and parameters are those of the backbone, for one input of the config's test size
+(BEVDet: the six cameras of a frame) and with the config's pruning ratios.
 
-`python tools/analysis_tools/model_zoo.py` writes this page.
+- **The paper**: metrics that the papers report; the metafiles name the source.
+- **Ours**: metrics measured here, on the data named in the cell. [results.md](results.md) has the
+  commands. They cannot be compared with the paper's metrics.
+
+There are no trained weights. This page is written by `python tools/analysis_tools/model_zoo.py`.
 """
 
 
