@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WORDS = dict(
-    exchange='exchange of the processes',
-    step='step of the training',
-    drawn='picture about to be drawn',
-    measured='latencies about to be measured',
+    exchange='communication of the processes',
+    step='training step',
+    drawn='before the plot is drawn',
+    measured='before latencies are measured',
 )
 EVENTS = {
     'open': '{} opened for writing',
-    'os.rename': '{} half written, about to get its name',
-    'os.remove': '{} about to be removed',
+    'os.rename': '{} half written, before it is renamed',
+    'os.remove': 'before {} is removed',
 }
 
 
