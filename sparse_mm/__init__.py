@@ -1,8 +1,8 @@
-"""sparse_mm: high-resolution vision made cheap by computing only where it matters.
+"""sparse_mm: backbones that compute only the parts of an image that matter.
 
 Importing it registers everything in MMEngine's root registries (``type='SparseViT'`` resolves from
-every scope) and lets torch's safe unpickler read MMEngine's own checkpoints. It imports none of
-mmdet, mmseg, mmdet3d and mmpretrain: what builds on them is imported when it is used.
+every scope) and lets torch's safe unpickler read MMEngine's own checkpoints. It does not import
+mmdet, mmseg, mmdet3d or mmpretrain: classes that build on them are imported when they are used.
 """
 
 # ruff: noqa: E402

@@ -9,6 +9,8 @@ from math import inf
 from pathlib import Path
 from typing import TextIO
 
+from sparse_mm.engine.children import ending_with_parent
+
 ROOT = Path(__file__).resolve().parent.parent
 # What a line of the log says: how to find it, and what the phase is called.
 PATTERNS = [
@@ -93,7 +95,7 @@ def run_tool(tool: str, *arguments: object, log: Path, may_fail: bool = False) -
     with (
         log.open('a') as file,
         subprocess.Popen(
-            command,
+            ending_with_parent(command),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -102,12 +104,16 @@ def run_tool(tool: str, *arguments: object, log: Path, may_fail: bool = False) -
         ) as process,
     ):
         assert process.stdout is not None
-        for line in process.stdout:  # a bar's carriage returns end lines, too
-            file.write(line)
-            file.flush()
-            last.append(line.rstrip())
-            if progress := read_progress(line):
-                reporter.note(*progress, time.monotonic())
+        try:
+            for line in process.stdout:  # a bar's carriage returns end lines, too
+                file.write(line)
+                file.flush()
+                last.append(line.rstrip())
+                if progress := read_progress(line):
+                    reporter.note(*progress, time.monotonic())
+        except BaseException:  # SIGTERM or Ctrl-C
+            process.terminate()
+            raise
     reporter.close()
     if process.returncode and not may_fail:
         print('\n'.join(line for line in last if line), file=sys.stderr)

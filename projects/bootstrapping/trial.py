@@ -18,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_work_dir, report
+from sparse_mm.engine.children import ending_with_parent
 from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.logged import scalars
@@ -72,7 +73,8 @@ def train(name: str, folder: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(CONFIGS / f'{name}.py')]
     command += ['--work-dir', str(folder), '--resume', '--cfg-options', *options]
     with log.open('a') as file:
-        failed = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT).returncode
+        child = ending_with_parent(command)
+        failed = subprocess.run(child, stdout=file, stderr=subprocess.STDOUT).returncode
     if failed:
         raise BadInputError(f'Training {name} failed; its output is in {str(log)!r}.')
     found = _summary(scalars(folder), _last_checkpoint(folder))

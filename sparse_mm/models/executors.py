@@ -1,9 +1,9 @@
 """Executors: faster ways to compute the models.
 
-A model is the plain path: it computes what the paper says with ordinary modules. An executor gives
-the same outputs faster on one kind of processor (:mod:`sparse_mm.cpu`). It computes a whole pass,
-and only if nothing can observe the difference; otherwise the plain path runs. Executors register
-here, so the models do not import them.
+A model itself is the plain path: ordinary modules that implement the paper. An executor gives the
+same outputs faster on one kind of processor (:mod:`sparse_mm.cpu`). It computes a whole pass, and
+only if nothing can observe the difference; otherwise the plain path runs. Executors register here,
+so the models do not import them.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,8 @@ def marked_pass(model: nn.Module, images: Tensor, mark: Mark) -> None:
     if executor is not None:
         executor.run(model, images, mark)
         return
-    # Hooks on the plain path: before a block its stage has worked, before a stage the stem.
+    # Hooks on the plain path. The time before a block belongs to its stage, that before a stage to
+    # the stem.
     handles = []
 
     def mark_before(module: nn.Module, part: Part) -> None:

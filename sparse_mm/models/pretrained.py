@@ -1,4 +1,4 @@
-"""Starting a backbone from a checkpoint, with one clear sentence where it does not fit."""
+"""Loading a checkpoint into a backbone, with a clear error message if it does not fit."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from sparse_mm.named_weights import first_few, mismatches, not_finite, part_of, 
 
 
 def backbone_weights(weights: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
-    """Takes a whole model's backbone, by its names; a backbone's own weights stay as they are.
+    """Selects the backbone's weights of a whole model; a backbone's own stay unchanged.
 
     Raises:
         BadInputError: Several parts of the model have these names.
@@ -32,7 +32,7 @@ def describe_widths(weights: Mapping[str, Tensor], archs: Mapping[str, Mapping[s
 
 
 def warn_of_constants(checkpoint: Mapping[str, Any], path: str, backbone: nn.Module) -> None:
-    """Says where a converted checkpoint gives its outputs under other constants than a backbone's.
+    """Warns if a converted checkpoint needs other constants than the backbone has.
 
     Args:
         checkpoint: As read; the converter's ``meta`` names its constants.

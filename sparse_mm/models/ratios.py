@@ -1,8 +1,7 @@
 """What a set of pruning ratios means: a ratio for each block, and the windows it keeps.
 
-A ratio is the share of a block's windows that is *not* computed. Ratios are taken for the decimal
-or simple fraction that they stand for, never for their binary rounding: 0.8 of 260 windows prunes
-208, not 209.
+A ratio is the share of a block's windows that is *not* computed. A ratio is read as the exact
+decimal or simple fraction, not as its binary rounding: 0.8 of 260 windows prunes 208, not 209.
 """
 
 import json
@@ -31,7 +30,7 @@ def num_kept(num_windows: int, ratio: Fraction) -> int:
 
 
 def exact_ratio(ratio: float) -> Fraction:
-    """The decimal or simple fraction that a number stands for."""
+    """The decimal or simple fraction that a float was written as."""
     return Fraction(float(ratio)).limit_denominator(10_000)
 
 

@@ -18,6 +18,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from sparse_mm.engine.checks import check_checkpoint_file, check_work_dir, report
+from sparse_mm.engine.children import ending_with_parent
 from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.engine.image_sizes import usual_image_size
@@ -30,6 +31,7 @@ from sparse_mm.search.space import RatioSpace
 from sparse_mm.search.timing import measure_whole
 
 ROOT = Path(__file__).resolve().parents[2]
+RUNNING: set[subprocess.Popen] = set()  # tools that have not ended
 
 
 def parse_args() -> argparse.Namespace:
@@ -67,8 +69,17 @@ def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
         command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
         threads = max(1, (os.cpu_count() or 1) // jobs)
         env = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
-        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env)
-    if result.returncode:
+        options: dict[str, Any] = dict(stdout=file, stderr=subprocess.STDOUT, env=env)
+        with subprocess.Popen(ending_with_parent(command), **options) as child:
+            RUNNING.add(child)
+            try:
+                child.wait()
+            except BaseException:
+                child.terminate()
+                raise
+            finally:
+                RUNNING.discard(child)
+    if child.returncode:
         raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
 
 
@@ -102,7 +113,15 @@ class Comparison:
     def parallel(self, work: Callable[..., Any], runs: Sequence[tuple]) -> list[Any]:
         """Does some runs at a time, and gives all results."""
         with ThreadPoolExecutor(self.args.jobs) as pool:
-            return list(pool.map(lambda run: work(*run), runs))
+            try:
+                return list(pool.map(lambda run: work(*run), runs))
+            except BaseException as error:
+                pool.shutdown(wait=False, cancel_futures=True)
+                # After one failure those that have begun go on to their end, for a later start;
+                # after SIGTERM and Ctrl-C nothing goes on.
+                for child in () if isinstance(error, Exception) else tuple(RUNNING):
+                    child.terminate()
+                raise
 
     def search(self, strategy: str, seed: int) -> Path:
         """Searches all budgets; gives the folder of the results."""

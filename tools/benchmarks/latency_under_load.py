@@ -16,6 +16,7 @@ from random import Random
 from statistics import median
 
 from sparse_mm.engine.checks import report
+from sparse_mm.engine.children import ending_with_parent
 from sparse_mm.engine.command_line import add_config_options, finite, load_config, run, whole
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
@@ -49,7 +50,8 @@ def parse_args() -> argparse.Namespace:
 @contextmanager
 def busy_neighbours(count: int) -> Iterator[list[subprocess.Popen]]:
     """Busy processes, of one thread each, beside a ``with`` block."""
-    neighbours = [subprocess.Popen([sys.executable, '-c', NEIGHBOUR]) for _ in range(count)]
+    command = ending_with_parent([sys.executable, '-c', NEIGHBOUR])
+    neighbours = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield neighbours
     finally:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from sparse_mm.engine.children import end_with_parent
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.passes import COUNTED_DRAWS, Pass, Setup
 from tools.benchmarks.runs import Run, build
@@ -79,7 +80,7 @@ def peak_memory(runs: list[Run], setup: Setup, threads: int) -> list[int]:
     context.set_forkserver_preload(['torch', 'sparse_mm.engine.command_line', *hosts])
     found = []
     for run in runs:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
             try:
                 found.append(pool.submit(_in_own_process, run, setup, threads).result())
             except BrokenProcessPool as error:

@@ -28,6 +28,7 @@ from sparse_mm.engine.checks import (
     check_work_dir,
     report,
 )
+from sparse_mm.engine.children import ending_with_parent
 from sparse_mm.engine.command_line import (
     add_config_options,
     build_runner,
@@ -121,7 +122,7 @@ def seconds_of(processes: int, words: list[str]) -> float:
         result = Path(folder) / 'seconds.json'
         own = '--launcher', 'pytorch', '--work-dir', folder, '--result', str(result)
         done = subprocess.run(
-            [sys.executable, *launcher, __file__, *words, *own],
+            ending_with_parent([sys.executable, *launcher, __file__, *words, *own]),
             env={**os.environ, 'OMP_NUM_THREADS': '1'},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""Checks of a backbone's arguments, each with one clear sentence."""
+"""Checks of a backbone's arguments, each with a clear error message."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ from sparse_mm.models.backbones.swin_names import INSIDE_ARCH, V2_ONLY
 
 
 def check_names(cls: type, arguments: Mapping[str, Any]) -> None:
-    """Refuses arguments that a class has not.
+    """Refuses unknown arguments of a class.
 
     Raises:
-        BadInputError: There is one; the sentence names the nearest that it has.
+        BadInputError: There is one; the message names the most similar known argument.
     """
     known = list(inspect.signature(vars(cls)['__init__']).parameters)[1:]
     for name in arguments:
@@ -69,7 +69,7 @@ def check_whole(least: int, **given: Any) -> None:
     """Checks whole numbers, and lists of them.
 
     Args:
-        least: The smallest that there is.
+        least: The smallest valid value.
         **given: Values, under the arguments' names.
 
     Raises:
@@ -83,7 +83,7 @@ def check_whole(least: int, **given: Any) -> None:
 
 
 def check_lists(**given: Any) -> None:
-    """Checks that arguments are lists with something in them.
+    """Checks that arguments are non-empty lists.
 
     Raises:
         BadInputError: One is none.

@@ -105,7 +105,7 @@ class Sampling(nn.Module):
         self.position = nn.Linear(dim, dim)
 
     def init_weights(self) -> None:
-        """Starts with the grid of points in each RoI, whatever the token."""
+        """Initialises with a regular grid of points in each RoI, for all tokens."""
         nn.init.zeros_(self.sampler.offset.weight)
 
     def forward(self, tokens: Tensor, rois: Tensor, features: Tensor, rate: float) -> Tensor:
@@ -118,7 +118,7 @@ class Sampling(nn.Module):
 
 
 class Focusing(nn.Module):
-    """Looks, thinks and moves the RoIs, several times with shared weights.
+    """Samples features and updates tokens and RoIs, several times with shared weights.
 
     Args:
         dim: Channels of a token.
@@ -139,13 +139,13 @@ class Focusing(nn.Module):
         self.adjust = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 4, bias=False))
 
     def init_weights(self) -> None:
-        """Starts with RoIs that stay where they are."""
+        """Initialises so that the RoIs do not move."""
         nn.init.constant_(self.adjust_norm.weight, self.adjust_norm.weight.numel() ** -0.5)
         last: Any = self.adjust[-1]
         nn.init.zeros_(last.weight)
 
     def forward(self, tokens: Tensor, rois: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, N, dim)`` tokens and ``(B, N, 4)`` RoIs, after all rounds."""
+        """Returns ``(B, N, dim)`` tokens and ``(B, N, 4)`` RoIs after all repeats."""
         for i, rate in enumerate(self.drop_path_rates):
             tokens = tokens + self.stage_embedding[i]
             tokens = self.look(tokens, rois, features, rate)
@@ -245,7 +245,7 @@ class BootstrappedSparseFormer(BaseModule):
             )
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Takes the backbone's weights; another number of tokens keeps its own RoIs."""
+        """Selects the backbone's weights; for another number of tokens without the RoIs."""
         weights = backbone_weights(weights, self)
         if 'token_rois' in weights and len(weights['token_rois']) != len(self.token_rois):
             weights['token_rois'] = self.token_rois.detach().clone()

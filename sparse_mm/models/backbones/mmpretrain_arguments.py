@@ -12,10 +12,10 @@ from sparse_mm.models.layers.patch_merging import PatchMerging
 
 
 def read_arch(arch: Any, archs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Reads ``arch``: a name or its first letter, or the numbers themselves.
+    """Reads ``arch``: a name, its first letter, or a dict of the numbers.
 
     Raises:
-        BadInputError: It is unknown, or a dict without or beside the numbers needed.
+        BadInputError: It is unknown, or a dict with missing or additional keys.
     """
     if isinstance(arch, str):
         names = {letter: name for name in archs for letter in (name, name[0])}
@@ -37,7 +37,7 @@ def read_arch(arch: Any, archs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StageArguments:
-    """What mmpretrain's arguments say of a stage.
+    """The settings of a stage, from mmpretrain's arguments.
 
     Attributes:
         num_heads: Attention heads.
@@ -62,8 +62,8 @@ def read_stage(
     Args:
         stage_cfg: The stage's own arguments.
         index: Of the stage, for messages.
-        defaults: What holds without them: ``num_heads``, ``window_size``, ``pad_small_map``,
-            ``with_cp``, ``drop_paths`` (one for each block) and whatever else blocks take.
+        defaults: Default values: ``num_heads``, ``window_size``, ``pad_small_map``, ``with_cp``,
+            ``drop_paths`` (one for each block) and whatever else blocks take.
 
     Raises:
         BadInputError: An argument is unknown or not supported, or the blocks of the stage would
@@ -100,7 +100,7 @@ def read_stage(
 
 
 def per_stage(stage_cfgs: Any, stages: int) -> list[Mapping[str, Any]]:
-    """Gives each stage its own arguments.
+    """Returns the arguments of each stage.
 
     Raises:
         BadInputError: They are neither one dict nor one for each stage.

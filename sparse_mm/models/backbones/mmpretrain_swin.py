@@ -1,4 +1,4 @@
-"""SparseViT by the arguments of mmpretrain's Swin, for its configs as they are."""
+"""SparseViT with the arguments of mmpretrain's Swin, so that its configs work unchanged."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from sparse_mm.models.ratios import RatioSpec
 
 
 class FromMMPretrain(SwinBackbone):
-    """Semantics that mmpretrain's Swin and Swin V2 share, and mmdet's has otherwise.
+    """Semantics that mmpretrain's Swin and Swin V2 share, and that differ from mmdet's.
 
     ``frozen_stages`` counts stages from 0; weights of other sizes are resized whenever they are
     loaded; one output norm, ``norm``, is the last stage's.
@@ -53,11 +53,11 @@ class FromMMPretrain(SwinBackbone):
         frozen_stages: int,
         norm_eval: bool,
     ) -> None:
-        """Takes over what concerns no stage, and makes the embedding.
+        """Stores the arguments that concern no stage, and builds the embedding.
 
         Args:
             arch: ``embed_dims``, ``depths`` and ``num_heads``.
-            img_size: As in the constructor, and so are the others.
+            img_size: As in the constructor; the same for those that follow.
             patch_size: Side of a patch.
             in_channels: Channels of the image.
             patch_cfg: Of the patch embedding.
@@ -105,12 +105,12 @@ class FromMMPretrain(SwinBackbone):
         """Makes the stages, the normalisation of their outputs and the ratios.
 
         Args:
-            stage_cfgs: As in the constructor, and so are those that follow.
+            stage_cfgs: As in the constructor; the same for those that follow.
             out_indices: Stages whose maps are returned.
             norm_cfg: Of the outputs.
             pruning_ratios: Of the blocks.
             drop_path_rate: Stochastic depth of the last block; it rises from 0 at the first.
-            **others: What holds where ``stage_cfgs`` say nothing else, for all stages or one each.
+            **others: Defaults for ``stage_cfgs``, one value for all stages or one for each.
         """
         check_rates(drop_path_rate=drop_path_rate)
         check_whole(1, window_size=others['window_size'])
@@ -142,7 +142,7 @@ class FromMMPretrain(SwinBackbone):
         """
 
     def for_each_stage(self, name: str, value: Any) -> list[Any]:
-        """Gives each stage its value of an argument.
+        """Returns the value of an argument for each stage.
 
         Args:
             name: Of the argument, for the message.
@@ -178,7 +178,7 @@ class FromMMPretrain(SwinBackbone):
         return super().forward(x)
 
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What ``frozen_stages`` freezes; counted as mmpretrain does."""
+        """The modules that ``frozen_stages`` freezes, with mmpretrain's numbering."""
         if self.frozen_stages < 0:
             return []
         norms = [i for i in self.out_indices if i <= self.frozen_stages]
@@ -189,7 +189,7 @@ class FromMMPretrain(SwinBackbone):
         ]
 
     def train(self, mode: bool = True) -> 'FromMMPretrain':
-        """Sets the mode; what is frozen, and batch normalisation for ``norm_eval``, stays."""
+        """Sets the mode; frozen modules, and norms with ``norm_eval``, stay in evaluation."""
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparse_mm.models.ratios import RatioSpec, StageRatios, parse_ratios
 
-# Where the setting lies in a ``state_dict``, and where releases before 0.2 kept it.
+# Key of the setting in a ``state_dict``, and the key before release 0.2.
 KEY = 'saved_ratios'
 FORMER_KEY = 'ratio_fractions'
 
@@ -19,23 +19,21 @@ FORMER_KEY = 'ratio_fractions'
 class PrunableBackbone(BaseModule):
     """A backbone whose blocks leave out a share of their windows.
 
-    The setting is a buffer of exact fractions, always present in ``state_dict()``, so that
-    checkpoints, averaged copies (EMA) and whatever else pairs two ``state_dict``s carry it. What
-    :meth:`override_ratios` puts in force for some iterations is never saved.
-
-    A backbone built without ratios takes over those of a checkpoint; one built with ratios keeps
-    its own.
+    The setting is a buffer of exact fractions, always present in ``state_dict()``, so checkpoints,
+    averaged copies (EMA) and other code that compares ``state_dict``s contain it. Ratios set by
+    :meth:`override_ratios` for some iterations are never saved. A backbone built without ratios
+    uses those of a checkpoint; one built with ratios keeps its own.
     """
 
     saved_ratios: Tensor
     depths: tuple[int, ...]
 
     def init_ratios(self, pruning_ratios: RatioSpec) -> None:
-        """Makes the buffer; to be called once, at the end of the constructor.
+        """Creates the buffer; call it once, at the end of the constructor.
 
         Args:
             pruning_ratios: See :data:`~sparse_mm.models.ratios.RatioSpec`; None for dense, or for
-                those of the checkpoint to come.
+                those of a checkpoint that is loaded later.
         """
         self.keeps_own_ratios = pruning_ratios is not None
         self._ratios = parse_ratios(pruning_ratios, self.depths)
@@ -67,7 +65,7 @@ class PrunableBackbone(BaseModule):
             self.saved_ratios.copy_(torch.tensor(_fractions(ratios)), non_blocking=True)
 
     def override_ratios(self, pruning_ratios: RatioSpec) -> None:
-        """Puts other ratios in force for the next passes, without saving them.
+        """Uses other ratios in the next passes, without saving them.
 
         Args:
             pruning_ratios: As in the constructor, but None ends the override.
@@ -94,7 +92,7 @@ class PrunableBackbone(BaseModule):
 
     def _read_buffer(self) -> None:
         pairs = self.saved_ratios.tolist()
-        # What is no fraction was not written by us: memory that is still to be filled.
+        # Invalid fractions are uninitialised memory, which is still to be filled.
         if pairs != _fractions(self._ratios) and all(0 <= n < d for n, d in pairs):
             ratios = iter(Fraction(n, d) for n, d in pairs)
             self._ratios = tuple(tuple(islice(ratios, depth)) for depth in self.depths)
@@ -107,7 +105,7 @@ class PrunableBackbone(BaseModule):
             state_dict.setdefault(name, state_dict[former])
             del state_dict[former]
         if name not in state_dict or self.keeps_own_ratios:
-            # A Swin checkpoint has no ratios, and the config's own go before a checkpoint's.
+            # A Swin checkpoint has no ratios, and ratios of the config take precedence.
             state_dict[name] = self.saved_ratios
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if not self.saved_ratios.is_meta:

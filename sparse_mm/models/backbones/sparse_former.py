@@ -1,4 +1,4 @@
-"""SparseFormer: a few latent tokens with RoIs that they sample, instead of a grid of patches."""
+"""SparseFormer: a few latent tokens that sample the image, instead of a grid of patches."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -46,8 +46,8 @@ class SparseFormer(BaseModule):
     Source of the method: SparseFormer (Gao et al., ICLR 2024, https://arxiv.org/abs/2304.03768). A
     token is an embedding and a RoI, a box over the image. The narrow focusing transformer, one unit
     run several times, moves the RoIs and reads image features at points in them; the wide cortex
-    transformer, whose first unit samples the image once more, works on the tokens alone. The
-    computation depends on the number of tokens, hardly on the size of the image.
+    transformer, whose first unit samples the image once more, processes only the tokens. The cost
+    depends on the number of tokens and hardly on the size of the image.
 
     Args:
         arch: ``'tiny'``, ``'small'`` or ``'base'``; or a dict with ``num_tokens``, ``dims`` (width
@@ -63,7 +63,7 @@ class SparseFormer(BaseModule):
         feature_channels: Channels of what is sampled; None for the paper's. Defaults to None.
         decoding: How samples become a token's update: ``'adaptive'``, ``'static'`` (mixing) or
             ``'linear'``. Defaults to 'adaptive'.
-        num_heads: Attention heads, of whatever width. Defaults to 64.
+        num_heads: Attention heads, of any width. Defaults to 64.
         mlp_ratio: Hidden channels of an FFN over its channels. Defaults to 4.
         drop_path_rate: Overrides the arch's stochastic depth of the last unit, rising from 0 at the
             first. Defaults to None.
@@ -71,8 +71,8 @@ class SparseFormer(BaseModule):
             tokens, RoIs and the feature map, for dense heads. Defaults to 'pooled'.
         with_cp: Whether to save memory in training by computing each unit again in the backward
             pass. Defaults to False.
-        constants: Which of the authors' small numbers are taken: those of their ``'training'`` code
-            or of their ``'library'``. Defaults to 'training'.
+        constants: Which of the authors' numerical constants are used: those of their ``'training'``
+            code or of their ``'library'``. Defaults to 'training'.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None to start from scratch. Defaults
             to None.
 
@@ -80,7 +80,7 @@ class SparseFormer(BaseModule):
         loss_scale: What the loss is multiplied by in mixed precision, a tensor of no dimension, or
             None. The gradient of the sampling points is clamped (section 3.2), and the bound must
             grow with the scale. :class:`~sparse_mm.engine.hooks.LossScaleHook` sets it; a training
-            loop of your own does before each iteration, without a wait for the device:
+            loop of your own must set it before each iteration, without waiting for the device:
             ``backbone.loss_scale = scaler.scale(torch.ones((), device=images.device))``.
 
     Raises:
@@ -191,7 +191,7 @@ class SparseFormer(BaseModule):
             )
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Takes the backbone's weights; spreads its tokens over this model's number of tokens."""
+        """Selects the backbone's weights, and resamples the tokens to this model's number."""
         weights = backbone_weights(weights, self)
         embedding = weights.get('token_embedding')
         count = len(self.token_embedding)
@@ -236,7 +236,7 @@ class SparseFormer(BaseModule):
         return self.norm(tokens), rois, features
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Says how deep a parameter lies, for learning rates that fall from the head to the stem.
+        """The depth of a parameter, for layer-wise learning-rate decay from the head to the stem.
 
         Args:
             param_name: Its name in the whole model.
@@ -257,7 +257,7 @@ class SparseFormer(BaseModule):
         return depth, deepest + 1
 
     def _warn_without_loss_scale(self, tokens: Tensor) -> None:
-        """Says once that the gradients of mixed precision may be clamped too tightly."""
+        """Warns once that gradients in mixed precision may be clamped too tightly."""
         if torch.compiler.is_compiling() or self._warned or not self.training:
             return
         needed = tokens.requires_grad and is_float16_autocast(tokens.device.type)
@@ -272,7 +272,7 @@ class SparseFormer(BaseModule):
 
 
 def spread_tokens(embedding: Tensor, count: int) -> Tensor:
-    """Makes other numbers of tokens: each starts as the one that stands nearest on the old grid.
+    """Resamples tokens to another number: each is initialised with the nearest one on the old grid.
 
     Args:
         embedding: ``(N, C)``.

@@ -1,21 +1,22 @@
-"""The small numbers in which two releases of the authors' SparseFormer differ."""
+"""Numerical constants that differ between two releases of the authors' SparseFormer."""
 
 from typing import Any, NamedTuple
 
 
 class Constants(NamedTuple):
-    """What is added to variances, and what is done at the edges.
+    """Epsilons of normalisations, and the handling of edges.
 
     Attributes:
         stem: Arguments of :class:`~sparse_mm.models.layers.image_features.EarlyConvolution`.
-        spread_epsilon: Added to the deviation of the points' offsets.
+        spread_epsilon: Added to the standard deviation of the points' offsets.
         mixing_epsilon: Of the weight generator's LayerNorm.
         clamps: Whether the gradient of the points' coordinates is clamped.
-        spreads_time: Whether points in a clip start spread over the time of their RoI. Otherwise
-            they start at its middle, and their time is divided by a deviation of 0.
-        holds_ends: Whether the first and the last frame fill their whole time, so that zeros begin
-            at the clip's ends. Otherwise a clip darkens from the middle of these frames on, as an
-            image does at its edges.
+        spreads_time: Whether points in a clip are initialised at different times of their RoI.
+            Otherwise all start in its middle, and their times are divided by a standard deviation
+            of 0.
+        holds_ends: Whether zero padding begins at the ends of the clip. Otherwise it begins at the
+            middle of the first and the last frame, so features are attenuated there, as at the
+            edges of an image.
     """
 
     stem: dict[str, Any]
@@ -27,7 +28,7 @@ class Constants(NamedTuple):
 
 
 CONSTANTS = {
-    # Of the training code (section 3 of the paper), which is all there is for images.
+    # Of the training code (section 3 of the paper), which exists for images only.
     'training': Constants(
         stem={},
         spread_epsilon=1e-7,
@@ -36,7 +37,7 @@ CONSTANTS = {
         spreads_time=True,
         holds_ends=True,
     ),
-    # Of the library, which has the video model.
+    # Of the library, which contains the video model.
     'library': Constants(
         stem=dict(unbiased=False, epsilon=1e-5),
         spread_epsilon=1e-5,

@@ -36,7 +36,7 @@ def rising_rates(last: float, count: int) -> list[float]:
 
 
 def init_from_scratch(model: nn.Module) -> None:
-    """Initialises linear layers as transformers do, then each part in the way of its own."""
+    """Initialises linear layers as in transformers, then modules with their own methods."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             trunc_normal_(module.weight, std=0.02)
@@ -99,14 +99,15 @@ class PointSampler(nn.Module):
         self.offset = nn.Linear(dim, axes * num_points, bias=False)
         offsets = grid_offsets(num_points)
         if axes == 3:
-            # All at one time would have a deviation of 0. Divided by it, the gradient of time is
-            # a thousand times that of x, and one step throws the points over their whole RoI.
+            # Equal times would have a standard deviation of 0. Divided by it, the gradient of time
+            # would be a thousand times that of x, and one step would spread the points over their
+            # whole RoI.
             times = time_offsets(num_points) if spreads_time else torch.zeros(num_points)
             offsets = torch.cat([offsets, times.unsqueeze(-1)], dim=-1)
         self.offset_bias = nn.Parameter(offsets)
 
     def init_weights(self) -> None:
-        """Starts near the grid of points in each RoI, whatever the token."""
+        """Initialises near a regular grid of points in each RoI, for all tokens."""
         nn.init.constant_(self.offset_norm.weight, self.offset_norm.weight.numel() ** -0.5)
 
     def forward(self, tokens: Tensor, rois: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class PointSampler(nn.Module):
 
 
 class RoISampler(PointSampler):
-    """Moves the tokens' RoIs, too.
+    """Samples points, and also moves the tokens' RoIs.
 
     Args:
         dim: Channels of a token.
@@ -142,14 +143,14 @@ class RoISampler(PointSampler):
         self.adjust = nn.Linear(dim, 2 * axes, bias=False)
 
     def init_weights(self) -> None:
-        """Starts with RoIs that stay where they are."""
+        """Initialises so that the RoIs do not move."""
         super().init_weights()
         nn.init.constant_(self.adjust_norm.weight, self.adjust_norm.weight.numel() ** -0.5)
         nn.init.zeros_(self.adjust.weight)
 
 
 class SparseFormerUnit(nn.Module):
-    """One unit, run as often as there are rates of stochastic depth, with shared weights.
+    """One unit, repeated once for each rate of stochastic depth, with shared weights.
 
     Args:
         dim: Channels of a token.
@@ -162,7 +163,7 @@ class SparseFormerUnit(nn.Module):
         decoding: Name of the decoder of the samples.
         with_cp: Whether to compute each run again in the backward pass.
         axes: Dimensions of a RoI: 2 in an image, 3 in a clip.
-        constants: The small numbers.
+        constants: Numerical constants.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ from sparse_mm.models.layers.windows import (
 class WindowBlock(BaseModule):
     """A block that computes the kept windows; the tokens of all others pass through.
 
-    Subclasses say in :meth:`compute` what is computed.
+    Subclasses implement :meth:`compute`.
 
     Args:
         with_cp: Whether to compute the windows again in the backward pass.
@@ -118,21 +118,21 @@ class SparseBlock(WindowBlock):
         if kept.padding is not None and not self.pad_before_norm:
             x = x.masked_fill(kept.padding, 0.0)
         x = self.attn['w_msa'](x, kept.mask_kind, kept.masks)
-        # Stochastic depth drops whole images, so their tokens stand together: (B, k * N, C).
+        # Stochastic depth drops whole images, so the tokens are grouped by image: (B, k * N, C).
         images = kept.shape[0], -1, windows.shape[-1]
         x = windows.view(images) + self.drop_path(x.view(images))
         return self.ffn(self.norm2(x), x).view_as(windows)
 
 
 class SparseStage(BaseModule):
-    """The blocks that share one map and one ranking of its windows, and the merging beside them.
+    """The blocks that share one map and one ranking of its windows, and the patch merging.
 
     Args:
         embed_dims: Channels ``C`` of the blocks.
         window_size: Side of a window.
         blocks: The blocks; every second one works on the shifted grid.
         downsample: Patch merging; None for none.
-        merges_first: Whether the merging makes the blocks' map, as in Swin V2; then it is called
+        merges_first: Whether the merging precedes the blocks, as in Swin V2; then it is called
             before the stage. Otherwise it follows the blocks.
         pad_small_map: Whether windows are also shifted, and padded, on maps that they cover. False:
             as in the original Swin and mmpretrain's, windows that cover the map are not shifted,
@@ -159,7 +159,7 @@ class SparseStage(BaseModule):
     def forward(
         self, x: Tensor, hw_shape: tuple[int, int], ratios: Sequence[Fraction]
     ) -> tuple[Tensor, tuple[int, int], Tensor, tuple[int, int]]:
-        """Runs the blocks on the windows that the ratios leave, then merges patches.
+        """Runs the blocks on the windows that are kept, then merges patches.
 
         Args:
             x: ``(B, H * W, C)``.

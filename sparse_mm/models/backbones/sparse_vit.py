@@ -1,4 +1,4 @@
-"""SparseViT: Swin whose blocks compute only the windows that matter."""
+"""SparseViT: a Swin whose blocks compute only the most important windows."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -71,9 +71,9 @@ class SparseViT(SwinBackbone):
         with_cp: Whether to save memory in training by computing each block's windows again in the
             backward pass. Defaults to False.
         pretrained: Deprecated; use ``init_cfg``.
-        convert_weights: Taken as mmdet's configs have it, and not needed: the layout of a
-            checkpoint (mmdet, mmseg, mmpretrain, timm, the original Swin) is known by its names.
-            Defaults to False.
+        convert_weights: Accepted for mmdet's configs, and not needed: the layout of a checkpoint
+            (mmdet, mmseg, mmpretrain, timm, the original Swin) is recognised by its names. Defaults
+            to False.
         frozen_stages: Last stage to freeze; 0 freezes the patch embedding alone, -1 nothing.
             Defaults to -1.
         pruning_ratios: Share of windows not to compute: None (dense), one number, one per stage,
@@ -90,7 +90,7 @@ class SparseViT(SwinBackbone):
     Raises:
         BadInputError: The ratios do not fit (see :func:`~sparse_mm.models.ratios.parse_ratios`),
             the numbers of stages in ``depths``, ``num_heads`` and ``strides`` differ, heads do not
-            divide the channels, a stage is named that there is not, or an argument is unknown.
+            divide the channels, a stage does not exist, or an argument is unknown.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> 'SparseViT':
@@ -177,7 +177,7 @@ class SparseViT(SwinBackbone):
         position_shape = (height // patch_size, width // patch_size)
         self.add_embedding(patch_embed, drop_rate, position_shape if use_abs_pos_embed else None)
 
-        # On the CPU whatever the default device: on torch's meta device there are no numbers.
+        # On the CPU for any default device: tensors on torch's meta device have no values.
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist()
         stages = []
         for i, depth in enumerate(depths):

@@ -90,7 +90,7 @@ class SparseBlockV2(WindowBlock):
         return x if self.norm3 is None else self.norm3(x)
 
     def _drop(self, x: Tensor, kept: KeptWindows) -> Tensor:
-        # Stochastic depth drops whole images, so their tokens stand together: (B, k * N, C).
+        # Stochastic depth drops whole images, so the tokens are grouped by image: (B, k * N, C).
         return self.drop_path(x.view(kept.shape[0], -1, x.shape[-1])).view_as(x)
 
 
@@ -192,7 +192,7 @@ class SparseViTV2(FromMMPretrain):
         )
 
     def make_stage(self, arguments: StageArguments, index: int, width: int) -> SparseStage:
-        """Makes a stage that begins with its patch merging; the first has none."""
+        """Builds a stage that begins with its patch merging; the first has none."""
         merging = make_merging(width, arguments.merging, norm_after=True) if index else None
         width = width if merging is None else merging.reduction.out_features
         check_heads([width], [arguments.num_heads])

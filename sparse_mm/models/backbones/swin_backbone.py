@@ -1,4 +1,4 @@
-"""What the sparse Swins share: the pass from images to maps, freezing, the start from weights."""
+"""The base class of the sparse Swins: the pass from images to maps, freezing, loading weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ from sparse_mm.models.pretrained import load_pretrained, split_init_cfg
 class SwinBackbone(PrunableBackbone):
     """A Swin Transformer of sparse stages; subclasses build it from a host's arguments."""
 
-    # The arguments that mmpretrain's Swin has besides.
+    # Arguments that only mmpretrain's Swin has.
     out_after_downsample = False
     interpolate_mode = 'bicubic'
 
@@ -44,7 +44,7 @@ class SwinBackbone(PrunableBackbone):
         self.patch_embed: Any = patch_embed
         padding: Any = self.patch_embed.adaptive_padding
         if padding is not None and _pads_whole_patches(padding):
-            # The same zeros; mmcv computes their number in floats, which no compiler simplifies.
+            # The same zeros; mmcv computes their number in floats, which compilers cannot simplify.
             self.patch_embed.adaptive_padding = CornerPadding(padding.stride)
         self.use_abs_pos_embed = position_shape is not None
         if position_shape is not None:
@@ -89,11 +89,11 @@ class SwinBackbone(PrunableBackbone):
             self.add_module(f'norm{i}', norm)
 
     def freeze(self, frozen_stages: int, last: int) -> None:
-        """Takes over the last stage to freeze.
+        """Stores the last stage to freeze.
 
         Args:
             frozen_stages: As the host counts; -1 for none.
-            last: The largest that there is.
+            last: The largest valid value.
 
         Raises:
             BadInputError: There is no such stage.
@@ -131,7 +131,7 @@ class SwinBackbone(PrunableBackbone):
         return tuple(outs)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Makes tokens of ``(B, in_channels, H, W)``: ``(B, H' * W', C)`` and ``(H', W')``."""
+        """Embeds ``(B, in_channels, H, W)`` as tokens: ``(B, H' * W', C)`` and ``(H', W')``."""
         x, (height, width) = self.patch_embed(images)
         if torch.jit.is_tracing():  # sizes are tensors there, and the windows need numbers
             height, width = int(height), int(width)
@@ -147,10 +147,10 @@ class SwinBackbone(PrunableBackbone):
         return resize_positions(embedding, self.position_shape, hw_shape, self.interpolate_mode)
 
     def fix_image_size(self, image_size: tuple[int, int]) -> None:
-        """Resizes the absolute position embedding once for all, to images of ``(H, W)`` pixels.
+        """Resizes the absolute position embedding permanently, to images of ``(H, W)`` pixels.
 
-        For exports: there a resizing in the graph would be done in every pass, and be slow to
-        export. Without such an embedding nothing happens.
+        This is for exports, where a resizing in the graph would be executed in every pass and be
+        slow to export. Without such an embedding nothing happens.
         """
         if self.use_abs_pos_embed:
             patch = self.patch_embed.projection.stride
@@ -170,7 +170,7 @@ class SwinBackbone(PrunableBackbone):
         return self
 
     def frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What ``frozen_stages`` freezes; counted as mmdet does."""
+        """The modules that ``frozen_stages`` freezes, with mmdet's numbering."""
         frozen: list[nn.Module | nn.Parameter] = []
         if self.frozen_stages >= 0:
             frozen += [self.patch_embed, self.drop_after_pos]

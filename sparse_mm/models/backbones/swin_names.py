@@ -1,12 +1,12 @@
 """The hosts' Swin Transformers by name: their classes, their arguments and what those default to.
 
-They stand here alone. The backbones read it here, since models import nothing of the engine;
-``sparse_mm.engine.hosts`` hands it on to the tools.
+This is the only place with these names. Models do not import the engine, so the table is here;
+``sparse_mm.engine.hosts`` provides it to the tools.
 """
 
 from typing import Any
 
-# Which backbone of ours takes whose place.
+# Which backbone of ours replaces which class.
 SPARSE_TWINS = {'SwinTransformer': 'SparseViT', 'SwinTransformerV2': 'SparseViTV2'}
 
 # Arguments that only mmpretrain's Swin has: any of them selects its names and semantics.
@@ -16,7 +16,7 @@ MMPRETRAIN_ONLY = frozenset(
         *('interpolate_mode', 'norm_eval'),
     }
 )
-# What mmdet and mmseg set by themselves, and mmpretrain inside ``arch``.
+# Arguments of their own in mmdet and mmseg, and part of ``arch`` in mmpretrain.
 INSIDE_ARCH = 'embed_dims', 'depths', 'num_heads'
 V2_ONLY = 'pretrained_window_sizes'
 DEFAULT_ARCH = 'tiny'
@@ -39,7 +39,7 @@ SWIN_V2_ARCHS: dict[str, dict[str, Any]] = {
 }
 
 # mmpretrain's nested arguments: of a block (in ``stage_cfgs`` and ``block_cfgs``), its attention,
-# its FFN and the patch merging. What is None here follows from the width.
+# its FFN and the patch merging. None: derived from the width.
 BLOCK: dict[str, Any] = dict(ffn_ratio=4.0, norm_cfg=dict(type='LN'), attn_cfgs={}, ffn_cfgs={})
 ATTENTION: dict[str, Any] = dict(qkv_bias=True, qk_scale=None, attn_drop=0.0, proj_drop=0.0)
 FFN: dict[str, Any] = dict(feedforward_channels=None, ffn_drop=0.0, act_cfg=dict(type='GELU'))

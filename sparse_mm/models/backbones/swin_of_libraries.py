@@ -1,6 +1,6 @@
-"""Swin's weights of torchvision and transformers, by the names of the original repository.
+"""Translates Swin weights of torchvision and transformers to the names of the original repository.
 
-Both join patches in the original's order, and keep the patch merging at the end of a stage.
+Both concatenate patches in the original's order, and have the patch merging at the end of a stage.
 """
 
 import re
@@ -13,7 +13,7 @@ from sparse_mm.errors import BadInputError
 
 Rules = tuple[tuple[str, str], ...]
 
-# A weight that each has: where the backbone's own names begin, and that it is a Swin.
+# A weight that each of them has. It identifies a Swin, and the prefix of the backbone's names.
 TORCHVISION = re.compile(r'(.*)features\.1\.0\.attn\.(?:relative_position_bias_table|logit_scale)$')
 TRANSFORMERS = re.compile(
     r'(.*)encoder\.layers\.0\.blocks\.0\.attention\.self\.'
@@ -51,7 +51,7 @@ def by_original_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weights: Of a Swin, or of a whole model with one.
 
     Raises:
-        BadInputError: Queries, keys and values are not all there.
+        BadInputError: Some of the queries, keys and values are missing.
     """
     for mark, rename in ((TORCHVISION, _torchvision), (TRANSFORMERS, _transformers)):
         prefixes = {found[1] for found in map(mark.match, weights) if found}
@@ -72,7 +72,7 @@ def _torchvision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for name, value in weights.items():
         name = _translate(name, FROM_TORCHVISION)
-        # Stages and the mergings behind them take turns.
+        # Stages and patch mergings alternate.
         place = re.match(r'features\.(\d+)\.(.*)', name)
         if place:
             stage, merges = divmod(int(place[1]) - 1, 2)
@@ -90,7 +90,7 @@ def _transformers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     renamed = {}
     for name, value in weights.items():
         name = _translate(name, FROM_TRANSFORMERS)
-        # A norm of each output that it returns, counted from 1.
+        # A norm for each returned output, counted from 1.
         output = re.fullmatch(r'hidden_states_norms\.stage(\d+)\.(.*)', name)
         if output:
             name = f'norm{int(output[1]) - 1}.{output[2]}'

@@ -1,9 +1,9 @@
-"""Swin's weights in the layouts that people keep them in, recognised by their names.
+"""Swin weights in all common layouts, recognised by their names.
 
-mmdet, mmseg and mmpretrain name them alike. The original repository has other names and another
-order of the patches that are joined; timm has the original's with the patch merging at the start of
-a stage. What torchvision and transformers have is translated to the original's first. Swin V2 is
-known by its ``logit_scale``.
+mmdet, mmseg and mmpretrain use the same names. The original repository has other names and another
+order of the merged patches; timm has the original's names with the patch merging at the start of a
+stage. Weights of torchvision and transformers are first translated to the original's names. Swin V2
+is recognised by its ``logit_scale``.
 """
 
 import re
@@ -21,27 +21,27 @@ from sparse_mm.models.backbones.swin_of_libraries import (
     by_original_names,
 )
 
-# What follows from the window size, and is never taken from a checkpoint.
+# Buffers that follow from the window size and are never loaded from a checkpoint.
 _DERIVED = 'relative_position_index', 'relative_coords_table', 'attn_mask'
 _V1, _V2 = '.relative_position_bias_table', '.logit_scale'
 
 
 def from_any_layout(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
-    """Brings a checkpoint's weights to the names, order and sizes of a backbone.
+    """Converts a checkpoint's weights to the names, order and sizes of a backbone.
 
     Args:
         weights: Of a Swin, or of a whole model with one.
         model: The backbone.
 
     Returns:
-        The weights under the backbone's names. What is no Swin's stays as it is.
+        The weights under the backbone's names. Other weights are unchanged.
 
     Raises:
         BadInputError: They are of the other version of Swin, or parts of them are missing.
     """
     weights = by_original_names(weights)
     weights = {name: value for name, value in inner_weights(weights).items() if not _derived(name)}
-    # timm's models of features alone have each stage as an attribute.
+    # timm's feature-extraction models have each stage as an attribute.
     weights = {re.sub(r'^layers_(\d+)\.', r'layers.\1.', n): v for n, v in weights.items()}
     own = model.state_dict()
     for mark, name in ((_V1, 'SparseViT'), (_V2, 'SparseViTV2')):
@@ -57,7 +57,7 @@ def from_any_layout(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tens
 
 
 def layout_of(weights: Mapping[str, Tensor]) -> str | None:
-    """Whose names of a Swin weights have; None for the hosts' own, and for what is no Swin's."""
+    """The layout of Swin weights; None for that of the hosts, and for other weights."""
     if any(map(TORCHVISION.match, weights)):
         return 'torchvision'
     if any(map(TRANSFORMERS.match, weights)):
@@ -68,10 +68,10 @@ def layout_of(weights: Mapping[str, Tensor]) -> str | None:
 
 
 def inner_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes the backbone out of a whole model: what stands beside its patch embedding.
+    """Selects the weights with the same prefix as the patch embedding, of a whole model.
 
     Raises:
-        BadInputError: There are several, of which none is meant more than another.
+        BadInputError: There are several backbones, and none is preferred.
     """
     prefixes = sorted(
         {name.partition('patch_embed.proj')[0] for name in weights if 'patch_embed.proj' in name},
@@ -92,7 +92,7 @@ def inner_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename_last_norm(weights: dict[str, Tensor], stages: int) -> dict[str, Tensor]:
-    """Gives the one output norm of classifiers, ``norm``, the name of the last stage's."""
+    """Renames the single output norm of classifiers, ``norm``, to that of the last stage."""
     return {
         re.sub(r'^norm\.', f'norm{stages - 1}.', name): value for name, value in weights.items()
     }
@@ -117,9 +117,9 @@ def _derived(name: str) -> bool:
 
 
 def _from_original(weights: Mapping[str, Tensor], version_2: bool) -> dict[str, Tensor]:
-    """Translates the original repository's and timm's names, and their order of joined patches."""
+    """Translates the original repository's and timm's names, and their order of merged patches."""
     timm = not any(name.startswith('layers.0.downsample.') for name in weights)
-    # Where the merging stands: timm and mmpretrain's V2 have it at the start of a stage.
+    # Place of the patch merging: timm and mmpretrain's V2 have it at the start of a stage.
     move = int(version_2) - int(timm)
     renamed = {}
     for name, value in weights.items():
@@ -128,7 +128,7 @@ def _from_original(weights: Mapping[str, Tensor], version_2: bool) -> dict[str, 
         merging = re.match(r'layers\.(\d+)\.downsample\.(.*)', name)
         if merging:
             name = f'stages.{int(merging[1]) + move}.downsample.{merging[2]}'
-            # Of what lies along the joined channels: all but V2's norm, which follows the product.
+            # Weights along the merged channels: all but V2's norm, which follows the product.
             joined = merging[2] == 'reduction.weight' or not version_2
             renamed[name] = _unfold_order(value) if joined else value
             continue
@@ -140,7 +140,7 @@ def _from_original(weights: Mapping[str, Tensor], version_2: bool) -> dict[str, 
 
 
 def _unfold_order(value: Tensor) -> Tensor:
-    """Joined patches, one behind the other by columns -> channel by channel in rows."""
+    """From patches concatenated by columns to mmdet's order, channel by channel."""
     patches = value.unflatten(-1, (4, -1))[..., torch.tensor([0, 2, 1, 3]), :]  # (..., 4, C)
     return patches.transpose(-1, -2).flatten(-2)  # (..., C * 4)
 

@@ -21,20 +21,21 @@ class VideoSparseFormer(SparseFormer):
 
     Source of the method: SparseFormer (Gao et al., ICLR 2024, https://arxiv.org/abs/2304.03768,
     appendix). Every frame goes through the stem by itself, so time keeps its resolution. A token's
-    RoI has a beginning and an end; the copies of the image's tokens share out the clip in their
-    order. Points lie in space and time, sampling is trilinear, and all tokens attend to all.
+    RoI has a beginning and an end; each copy of the image's tokens starts with its part of the
+    clip. Points lie in space and time, sampling is trilinear, and all tokens attend to all.
 
-    Two things differ from the authors' code unless ``constants='library'``. Points start spread
-    over the time of their RoI: starting at its middle, and divided by their own deviation of zero,
-    their times would get a thousand times the gradient of x, and fill the RoI after one step; until
-    then only the two middle frames of four are seen. And the first and last frame fill their whole
-    time (:func:`~sparse_mm.models.layers.rois.hold_ends`), so a still clip of any length, one frame
-    included, gives what the image model gives, as long as the RoIs stay inside the clip.
+    Two things differ from the authors' code unless ``constants='library'``. Points are initialised
+    at different times of their RoI. In the authors' code they start in its middle and are divided
+    by their standard deviation of zero; their times have a thousand times the gradient of x, and
+    fill the RoI after one step. Until then only the two middle frames of four are sampled. The
+    second difference is that zero padding begins at the ends of the clip
+    (:func:`~sparse_mm.models.layers.rois.hold_ends`). So a still clip of any length, also of one
+    frame, gives the outputs of the image model, as long as the RoIs stay inside the clip.
 
-    ``init_cfg=dict(type='Pretrained', checkpoint=…)`` takes checkpoints of VideoSparseFormers, of
-    other numbers of copies, too, and of SparseFormers: their weights of space are copied, those of
-    time start at zero (the points' times at their spread), and every copy starts as the image's
-    tokens.
+    ``init_cfg=dict(type='Pretrained', checkpoint=…)`` loads checkpoints of VideoSparseFormers, also
+    with another number of copies, and of SparseFormers: their spatial weights are copied, temporal
+    weights are initialised with zero (the times of the points as described above), and every copy
+    is initialised with the image's tokens.
 
     Args:
         arch: As for :class:`~sparse_mm.models.SparseFormer`; ``num_tokens`` are those of one copy.
@@ -52,8 +53,8 @@ class VideoSparseFormer(SparseFormer):
         drop_path_rate: Overrides the arch's stochastic depth. Defaults to None.
         out_type: ``'pooled'`` or ``'tokens'``. Defaults to 'pooled'.
         with_cp: Whether to compute each unit again in the backward pass. Defaults to False.
-        constants: ``'training'``, the sound ones; or ``'library'``, under which checkpoints of the
-            authors' video code give their outputs. Defaults to 'training'.
+        constants: ``'training'``; or ``'library'``, with which checkpoints of the authors' video
+            code give their original outputs. Defaults to 'training'.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)``, or None. Defaults to None.
 
     Raises:
@@ -120,14 +121,14 @@ class VideoSparseFormer(SparseFormer):
             ``(B, C', T, H', W')`` that they were read from.
 
         Raises:
-            BadInputError: They are no clips, have no frame, or frames smaller than the stride of
-                the feature map.
+            BadInputError: The input is not a clip, has no frame, or frames smaller than the stride
+                of the feature map.
         """
         check_clip_size(clips, self.stem.stride)
         return self._look(frame_features(self.stem, clips))
 
     def _prepare_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Takes a backbone's weights; an image model's are inflated, other copies spread."""
+        """Selects a backbone's weights; inflates an image model's, resamples other copies."""
         weights = backbone_weights(weights, self)
         if 'token_rois' not in weights or 'token_embedding' not in weights:
             return weights
@@ -149,7 +150,7 @@ class VideoSparseFormer(SparseFormer):
                 f'it has {len(embedding)} tokens, which are no copies of the {count} that this '
                 'VideoSparseFormer repeats; set num_tokens to those of one of its copies.'
             )
-        # Each copy starts as the one whose time its own middle lies in.
+        # Each copy is initialised with the one whose time range contains its middle.
         theirs = embedding.unflatten(0, (-1, count))  # (R', N, C)
         nearest = torch.tensor(
             [(2 * i + 1) * len(theirs) // (2 * self.replicates) for i in range(self.replicates)]
@@ -160,7 +161,7 @@ class VideoSparseFormer(SparseFormer):
         return {**weights, 'token_embedding': theirs[nearest].flatten(0, 1), 'token_rois': own}
 
     def _with_time(self, name: str, value: Tensor) -> Tensor:
-        """Adds time to an image model's weight: zeros; a spread to the points' first offsets."""
+        """Adds time to an image model's weight: zeros, or initial times for the points' offsets."""
         if name.endswith('sampler.offset_bias'):  # (P, 2)
             own = self.state_dict().get(name)
             times = value[:, :1] * 0 if own is None or len(own) != len(value) else own[:, 2:]

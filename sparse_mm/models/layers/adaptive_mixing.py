@@ -1,8 +1,8 @@
 """Decoders of sampled features into latent tokens (SparseFormer, Gao et al., ICLR 2024).
 
-Each (section 3.3) takes ``P`` points of ``C`` channels for every token and gives what to add to it.
-The adaptive one lets the token decide by its own weights how to mix channels and points; the static
-one learns one mixing for all; the linear one only projects.
+Each (section 3.3) maps ``P`` sampled points of ``C`` channels to an update of the token. The
+adaptive decoder mixes channels and points by weights that the token generates; the static one has
+the same weights for all tokens; the linear one is a projection.
 """
 
 import torch
@@ -48,7 +48,7 @@ class AdaptiveMixing(nn.Module):
         self.project = nn.Linear(out_points * channels, dim)
 
     def init_weights(self) -> None:
-        """Starts as a static mixing: the generator's weight is 0, its bias Xavier."""
+        """Initialises as a static mixing: the generator's weight is 0, its bias Xavier."""
         nn.init.constant_(self.norm.weight, self.norm.weight.numel() ** -0.5)
         nn.init.zeros_(self.generate.weight)
         with torch.no_grad():
@@ -97,7 +97,7 @@ class StaticMixing(nn.Module):
         self.project = nn.Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
-        """Starts where adaptive mixing starts."""
+        """Initialises as the adaptive mixing."""
         nn.init.xavier_uniform_(self.mix_channels.weight)
         nn.init.xavier_uniform_(self.mix_points.weight)
 
@@ -122,7 +122,7 @@ class LinearDecoding(nn.Module):
         self.project = nn.Linear(num_points * channels, dim)
 
     def init_weights(self) -> None:
-        """Nothing beyond what all linear layers get."""
+        """No initialisation beyond that of all linear layers."""
 
     def forward(self, sampled: Tensor, tokens: Tensor) -> Tensor:
         """Decodes ``(B, N, P, C)`` samples of ``(B, N, dim)`` tokens to ``(B, N, dim)``."""

@@ -1,9 +1,9 @@
-"""Scaled dot product attention: the one place that says which of PyTorch's kernels may compute it.
+"""Scaled dot product attention, and which of PyTorch's kernels may compute it.
 
-On Hopper GPUs PyTorch 2.11 prefers cuDNN's attention in half precision. That one builds a plan for
-every new shape, about half a second each, and images of several sizes with random pruning ratios
-bring thousands of shapes. There is also a public report of NaN gradients of it, for short sequences
-with a mask. So cuDNN is left out; among the other kernels PyTorch chooses.
+On Hopper GPUs PyTorch 2.11 prefers cuDNN's attention in half precision. It builds a plan for every
+new shape, about half a second each, and images of several sizes with random pruning ratios have
+thousands of shapes. There is also a public report of NaN gradients with it, for short sequences
+with a mask. So cuDNN is excluded; PyTorch chooses among the other kernels.
 """
 
 from collections.abc import Iterator
@@ -49,8 +49,8 @@ def _on_gpu(x: Tensor) -> bool:
 
 
 def _without_cudnn() -> AbstractContextManager:
-    # Where a graph is captured, the context that the compiler knows. Elsewhere what the caller has
-    # chosen among the other kernels, by a context of its own, stays in force.
+    # In graph capture, the context that the compiler supports. Otherwise kernels that the caller
+    # has chosen by a context of its own stay in use.
     return sdpa_kernel(BACKENDS) if torch.compiler.is_compiling() else _cudnn_switched_off()
 
 

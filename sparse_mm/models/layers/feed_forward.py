@@ -6,8 +6,8 @@ from torch import Tensor, nn
 class FeedForward(nn.Module):
     """Two linear layers with an activation between, added to their input.
 
-    mmcv's ``FFN`` is the same on linear layers of a class of its own, which tools that look for
-    ``nn.Linear`` (dynamic quantisation, for one) pass over.
+    mmcv's ``FFN`` is the same, but its linear layers are of another class, which tools that search
+    for ``nn.Linear`` (such as dynamic quantisation) do not find.
 
     Args:
         embed_dims: Channels ``C``.

@@ -15,7 +15,7 @@ EPSILON = 1e-7
 def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILON) -> Tensor:
     """Normalises ``(B, C, H, W)`` over its channels, without learnt scale or shift.
 
-    It is computed in float32 at least, and so is what it gives.
+    Computation and output are in float32 at least.
 
     Args:
         x: The map.
@@ -28,7 +28,7 @@ def normalise_channels(x: Tensor, unbiased: bool = True, epsilon: float = EPSILO
 
 
 def check_image_size(images: Tensor, stride: int) -> None:
-    """Checks that images ``(B, 3, H, W)`` leave a feature map of this stride at least one place.
+    """Checks that images ``(B, 3, H, W)`` are large enough for a feature map of this stride.
 
     Raises:
         BadInputError: They are too small.
@@ -41,7 +41,7 @@ def check_image_size(images: Tensor, stride: int) -> None:
 
 
 def check_clip_size(clips: Tensor, stride: int) -> None:
-    """Checks that clips have a frame, and frames that leave a feature map at least one place.
+    """Checks that clips have a frame, and frames that are not smaller than the stride.
 
     Raises:
         BadInputError: They are no clips ``(B, 3, T, H, W)``, or too small.
@@ -60,7 +60,7 @@ def frame_features(stem: nn.Module, clips: Tensor) -> Tensor:
     """Applies an image's stem to every frame: ``(B, 3, T, H, W)`` -> ``(B, C, T, H', W')``."""
     batch, _, frames = clips.shape[:3]
     images = clips.transpose(1, 2).flatten(0, 1)  # (B * T, 3, H, W)
-    # The channels of a place lie side by side, as the sampling reads them.
+    # Channels last, because the sampling reads all channels of a position.
     features = stem(images.contiguous(memory_format=torch.channels_last))  # (B * T, C, H', W')
     return features.unflatten(0, (batch, frames)).transpose(1, 2)
 
@@ -132,7 +132,7 @@ class RGBFeatures(nn.Module):
         """Nothing is learnt."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Gives the images as they are."""
+        """Returns the images unchanged."""
         return images
 
 

@@ -1,8 +1,8 @@
-"""Clamps a gradient to a bound that means the same with and without a loss scale.
+"""Clamps a gradient to a bound that is the same with and without a loss scale.
 
 Mixed precision multiplies the loss, and with it every gradient, by the scale of a
-``torch.amp.GradScaler``; a bound on a gradient must grow with it. Only the training loop knows the
-scale: it hands it over (see :class:`~sparse_mm.engine.hooks.LossScaleHook`).
+``torch.amp.GradScaler``; a bound on a gradient must grow with it. Only the training loop has the
+scale, and passes it to the model (see :class:`~sparse_mm.engine.hooks.LossScaleHook`).
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ def clamp_gradient(
 
     Args:
         x: Any tensor, float32 or float64.
-        bound: Of the gradient as it is without a loss scale; or one for each place of the last
+        bound: Of the gradient as it is without a loss scale; or one for each entry of the last
             dimension.
         loss_scale: What the loss is multiplied by, of no dimension; None if it is not. It is never
-            brought to the host, and read when this is called.
+            copied to the host, and is read when this is called.
     """
-    # What torch.jit.trace records is for inference, and it could not save a function of ours.
+    # torch.jit.trace is used for inference, and cannot save an autograd function of ours.
     if not torch.is_grad_enabled() or torch.jit.is_tracing():
         return x
     if isinstance(bound, Sequence):
@@ -49,7 +49,7 @@ def clamp_gradient(
 
 
 def is_float16_autocast(device: str) -> bool:
-    """Whether autocast computes in float16 on a type of device: where a loss needs a scale."""
+    """Whether autocast uses float16 on a type of device, so that the loss needs a scale."""
     if not torch.amp.is_autocast_available(device):
         return False
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16

@@ -7,16 +7,16 @@ from sparse_mm.models.layers.sizes import ceil_div
 
 
 class PatchMerging(nn.Module):
-    """Joins each ``stride × stride`` patch of tokens into one.
+    """Merges each ``stride × stride`` patch of tokens into one.
 
-    The channels of a joined patch are in the order of mmdet's ``PatchMerging``, channel by channel
-    as ``nn.Unfold`` has it, so its weights load as they are.
+    The channels of a merged patch are in the order of mmdet's ``PatchMerging``, channel by channel
+    as in ``nn.Unfold``, so its weights can be loaded.
 
     Args:
         in_channels: Channels ``C`` of the map.
         out_channels: Channels of the smaller map.
         stride: Side of a patch.
-        norm: Normalisation of joined patches; None for none.
+        norm: Normalisation of merged patches; None for none.
         norm_after: Whether the normalisation is of the smaller map instead, as in Swin V2. Defaults
             to False.
         bias: Whether the linear layer has a bias. Defaults to False.

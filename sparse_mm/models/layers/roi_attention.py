@@ -18,30 +18,28 @@ def place_centres(
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The centres of a map's places, relative to the image: ``(height * width, 2)``, (x, y)."""
+    """The centres of a map's positions, relative to the image: ``(height * width, 2)``, (x, y)."""
     y = (torch.arange(height, device=device, dtype=dtype) + 0.5) / height
     x = (torch.arange(width, device=device, dtype=dtype) + 0.5) / width
     return torch.stack(torch.meshgrid(x, y, indexing='xy'), dim=-1).flatten(0, 1)
 
 
 class RoIAttention(nn.Module):
-    """Attention from places to tokens that knows both content and geometry.
+    """Attention from positions to tokens, by content and geometry.
 
-    Let ``u`` be a place relative to the centre of a token's RoI, in units of half its size. The
-    place's attention to the token has the logit ``q · k + b - s |u|² / 2``: content, an importance
-    ``b`` and a sharpness ``s`` that the token itself chooses. So a position attends to the tokens
-    whose RoIs cover or neighbour it; a constant logit 0 with the value 0 keeps positions apart from
-    tokens far away. The value of a token is ``v + v_x u_x + v_y u_y``: its content and how that
-    changes over its RoI.
-
-    Both ``u`` and ``|u|²`` are polynomials of the place's coordinates, so geometry becomes a few
-    more channels of queries, keys and values: the whole is plain attention, at a cost linear in
-    tokens × places, and the geometry of a pair is never computed by itself. It runs in float32 at
-    least, for the polynomials cancel.
+    Let ``u`` be a position relative to the centre of a token's RoI, in units of half its size. The
+    position's attention to the token has the logit ``q · k + b - s |u|² / 2``: content, an
+    importance ``b`` and a sharpness ``s``, both predicted from the token. So a position attends to
+    the tokens whose RoIs cover it or are near it. An additional constant logit 0 with the value 0
+    suppresses attention to tokens that are far away. The value of a token is ``v + v_x u_x + v_y
+    u_y``, which can vary over its RoI. Both ``u`` and ``|u|²`` are polynomials of the position's
+    coordinates, so geometry is a few more channels of queries, keys and values. The whole is plain
+    attention with a cost linear in tokens × positions. It is computed in float32 at least, because
+    the terms of the polynomials cancel.
 
     Args:
         token_dim: Channels of a token.
-        place_dim: Channels of a place.
+        place_dim: Channels of a position.
         dim: Channels of queries and outputs.
         num_heads: Heads.
     """
@@ -57,13 +55,14 @@ class RoIAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def init_weights(self) -> None:
-        """Starts with attention by geometry, well above the silent rival inside a RoI."""
+        """Initialises with attention by geometry, well above the constant logit inside a RoI."""
         nn.init.constant_(self.importance.bias, 2.0)
-        # softplus(4) = 4: at the RoI's edge the logit is lower by 2, outside it soon vanishes.
+        # softplus(4) = 4: at the RoI's edge the logit is lower by 2; outside, attention decreases
+        # quickly.
         nn.init.constant_(self.sharpness.bias, 4.0)
 
     def forward(self, places: Tensor, tokens: Tensor, rois: Tensor) -> Tensor:
-        """Asks.
+        """Attends.
 
         Args:
             places: ``(B, H, W, place_dim)``.
@@ -123,7 +122,7 @@ class RoIAttention(nn.Module):
         slopes = [value * scale[..., axis, None] for axis, value in enumerate(values[1:])]
         level = values[0] - sum(slope * centre[..., i, None] for i, slope in enumerate(slopes))
         value = torch.cat([level, *slopes], dim=-1)  # (B, heads, N, 3d)
-        # The rival of logit 0, without a word to say.
+        # The constant logit 0 with the value 0.
         key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
         output = attention(query, key, value, scale=1.0)
         level, slope_x, slope_y = output.chunk(3, dim=-1)  # (B, heads, P, d) each

@@ -1,11 +1,10 @@
-"""Regions of interest of latent tokens: how they are adjusted, and where they sample an image.
+"""Regions of interest of latent tokens: their adjustment, and the sampling points in them.
 
 The geometry of SparseFormer (Gao et al., ICLR 2024, section 3.2) in pure functions. A RoI is a box
 in relative coordinates, [0, 1] over the image, as ``(lower corner, upper corner)``: in an image
-``(x1, y1, x2, y2)``, in a clip ``(x1, y1, t1, x2, y2, t2)``; what moves boxes and places points
-works in any number of dimensions ``D``. Coordinates are float32, whatever autocast says and
-whatever dtype the model has: half precision has too few digits for them. Only float64 stays
-float64.
+``(x1, y1, x2, y2)``, in a clip ``(x1, y1, t1, x2, y2, t2)``; functions that move boxes and place
+points work in any number of dimensions ``D``. Coordinates are float32 (or float64 for float64
+models), also with autocast and in half precision, which has too few digits for them.
 """
 
 import math
@@ -53,7 +52,7 @@ def grid_offsets(count: int) -> Tensor:
 
 
 def clip_rois(rois: Tensor, replicates: int) -> Tensor:
-    """Copies boxes of an image along the time of a clip, which the copies share out in order.
+    """Copies boxes of an image along time; each copy covers its part of the clip.
 
     Args:
         rois: ``(N, 4)``.
@@ -70,16 +69,16 @@ def clip_rois(rois: Tensor, replicates: int) -> Tensor:
 
 
 def time_offsets(count: int) -> Tensor:
-    """Spreads sampling points over the time of their box: ``(count,)``, in no unit.
+    """Spreads sampling points over the time of their box: ``(count,)``, without unit.
 
-    The times are those of Chebyshev's nodes: after division by three deviations, however many there
-    are, all of them lie inside the box (the outermost at 0.47 of its length from the middle), and
-    no frame is left out where the box has up to two thirds as many frames as points. Points that
-    are neighbours in the image sample different times. With a deviation more than twice that of
-    x, a step of the optimizer moves them by less.
+    The times are those of Chebyshev's nodes: after division by three standard deviations, all of
+    them are inside the box for any count (the outermost at 0.47 of its length from the middle), and
+    every frame is sampled if the box has up to two thirds as many frames as points. Points that are
+    neighbours in the image sample different times. Their standard deviation is more than twice that
+    of x, so an optimizer step moves them by less.
     """
     nodes = torch.sin(math.pi * ((torch.arange(count) + 0.5) / count - 0.5))
-    # Multiples of the golden ratio's fraction jump to and fro as evenly as can be.
+    # Multiples of the golden ratio modulo 1 are evenly distributed and far from their neighbours.
     jumps = torch.arange(count, dtype=torch.float64) * (math.sqrt(5) - 1) / 2 % 1
     return nodes[jumps.argsort().argsort()]
 
@@ -99,15 +98,15 @@ def adjust_rois(rois: Tensor, deltas: Tensor) -> Tensor:
     size = (high - low).abs()
     centre = (low + high) / 2 + shift * size
     half = size * growth.clamp(-20, 20).exp() / 2
-    # Both limits are far beyond any useful box; they keep it finite wherever training goes.
+    # Both limits are far beyond any useful box; they only keep it finite.
     return torch.cat([centre - half, centre + half], dim=-1).clamp(-FAR, FAR)
 
 
 def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Tensor:
     """Places sampling points in their boxes.
 
-    Each token's offsets are normalised, so that its points have a third of the box's size as
-    standard deviation, wherever and however large the token wants them (SparseFormer, equation 3).
+    Each token's offsets are normalised, so that the standard deviation of its points is a third of
+    the box's size (SparseFormer, equation 3).
 
     Args:
         rois: ``(B, N, 2D)``.
@@ -126,11 +125,11 @@ def sampling_points(rois: Tensor, offsets: Tensor, epsilon: float = 1e-7) -> Ten
 
 
 def hold_ends(points: Tensor, frames: int) -> Tensor:
-    """Lets the first and the last frame of a clip fill their whole time.
+    """Moves sampling points so that zero padding begins at the ends of the clip.
 
-    A frame stands at the middle of its time, so a sample between that middle and the end of the
-    clip would be mixed with the zeros outside, and a clip of one frame would darken everywhere but
-    at 0.5. Here zeros begin at the ends of the clip.
+    A frame is at the middle of its time range, so a sample between that middle and the end of the
+    clip would be interpolated with the zeros outside. A clip of one frame would be attenuated
+    everywhere but at 0.5.
 
     Args:
         points: ``(B, N, P, 3)``, (x, y, t) in [0, 1].
@@ -152,17 +151,17 @@ def sample_features(
     clamp: bool = True,
     loss_scale: Tensor | None = None,
 ) -> Tensor:
-    """Reads a feature map at points, linearly between places, of a clip also between frames.
+    """Samples a feature map at points by bilinear interpolation (trilinear in clips).
 
-    The gradient of the coordinates is clamped, since such a sample knows its surroundings no
-    further than a pixel (SparseFormer, section 3.2): to one over the map's height, and that of time
-    to one over the number of frames.
+    The gradient of the coordinates is clamped, because a sample depends only on the neighbouring
+    pixels (SparseFormer, section 3.2): to one over the map's height, and that of time to one over
+    the number of frames.
 
     Args:
         features: ``(B, C, H, W)``; of a clip ``(B, C, T, H, W)``.
         points: ``(B, N, P, 2)``, (x, y) in [0, 1], float32 or float64; of a clip ``(B, N, P, 3)``,
             (x, y, t).
-        padding: What lies outside: ``'zeros'`` or ``'border'``.
+        padding: Padding mode: ``'zeros'`` or ``'border'``.
         clamp: Whether to clamp the gradient of the coordinates.
         loss_scale: What mixed precision multiplies the loss by, and so the bound; None for 1.
 

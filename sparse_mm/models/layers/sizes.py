@@ -1,9 +1,9 @@
-"""Sizes of padded maps, in integers that stay simple where they are symbols.
+"""Sizes of padded maps, as integer expressions that stay simple for symbolic sizes.
 
 In a graph for any image size, which ``torch.compile`` makes from the second size on, sizes are
-expressions. Each layer makes its own of the last one's, so a form that does not simplify doubles
-from layer to layer, until a graph takes hours to compile. ``H + (-H % 4)`` is such a form; four
-times ``(H + 3) // 4`` is not.
+expressions. Each layer derives its size from that of the layer before, so an expression that is not
+simplified doubles from layer to layer, until a graph takes hours to compile. ``H + (-H % 4)`` is
+such a form; four times ``(H + 3) // 4`` is not.
 """
 
 import torch.nn.functional as F

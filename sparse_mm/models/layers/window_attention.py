@@ -25,12 +25,12 @@ class Kernel(Protocol):
         """Computes it, as :func:`attend` does without dropout."""
 
 
-# Those that are tried before PyTorch's attention: sparse_mm.cuda.use_window_kernel adds one.
+# Kernels that are tried before PyTorch's attention; sparse_mm.cuda.use_window_kernel adds one.
 KERNELS: list[Kernel] = []
 
 
 def relative_position_index(window_size: int) -> Tensor:
-    """Which row of the bias table stands for each pair of tokens of a window.
+    """The row of the bias table for each pair of tokens of a window.
 
     Args:
         window_size: Side of the window.
@@ -138,7 +138,8 @@ class WindowMSA(nn.Module):
     def position_bias(self) -> Tensor:
         """The bias of every pair of tokens: ``(num_heads, N, N)``."""
         index = self.relative_position_index
-        # Taken from the transposed table, each head's biases lie together, as attention reads them.
+        # From the transposed table, so that the biases of a head are contiguous, as attention reads
+        # them.
         bias = self.relative_position_bias_table.t().index_select(1, index.flatten())
         return bias.view(self.num_heads, *index.shape)
 

@@ -1,8 +1,8 @@
-"""Integer tables of windows: which tokens make which window, and which of them a block reads.
+"""Integer tables of windows: the tokens of each window, and the tokens that a block reads.
 
-In a graph that ``torch.compile`` makes, each is one operator. Inductor would put the tables'
-arithmetic into every load that uses them, and where sizes are symbols, from the second image size
-on, simplifying such expressions takes it tens of minutes.
+In a graph that ``torch.compile`` makes, each is one operator. Inductor would inline the arithmetic
+of the tables into every load that uses them. From the second image size on sizes are symbols, and
+simplifying such expressions takes tens of minutes.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from sparse_mm.models.layers.sizes import ceil_div
 
 
 def is_compiled() -> bool:
-    """Whether ``torch.compile`` is making a graph for this process, not one for other programs."""
+    """Whether ``torch.compile`` captures a graph for this process, not for an export."""
     # In what Dynamo traces, is_exporting() is always true, so the flag behind it is read.
     exporting = getattr(torch.compiler, '_is_exporting_flag', False)
     return torch.compiler.is_dynamo_compiling() and not exporting
@@ -93,10 +93,10 @@ def window_tables_operator(
 ) -> tuple[Tensor, Tensor]:
     """:func:`window_tables` as one operator, whose results are kept for the next pass."""
     if device.type == 'cuda' and torch.cuda.is_current_stream_capturing():
-        # A CUDA graph must not read what may be thrown out of the cache.
+        # A CUDA graph must not read tensors that may be evicted from the cache.
         return window_tables(height, width, window_size, shift, device)
     tokens, mask_kind = _cached_tables(height, width, window_size, shift, device)
-    return tokens.clone(), mask_kind.clone()  # the graph may write into its operators' results
+    return tokens.clone(), mask_kind.clone()  # the graph may write into these
 
 
 @window_tables_operator.register_fake

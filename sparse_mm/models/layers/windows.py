@@ -1,4 +1,4 @@
-"""Which tokens make which window, which windows matter, and moving just those.
+"""Dividing a map into windows, ranking them, and gathering and scattering the kept ones.
 
 The whole idea of SparseViT (Chen et al., CVPR 2023, section 3) in pure functions. A map of ``H ×
 W`` tokens is never rolled, padded or cut into windows. A window is a row of token indices: a block
@@ -30,7 +30,7 @@ SEPARATE = -100.0
 
 
 class WindowGrid(NamedTuple):
-    """How the tokens of one map size fall into windows of ``N = window_size²`` tokens.
+    """How the tokens of one map size are divided into windows of ``N = window_size²`` tokens.
 
     Attributes:
         num_tokens: ``H * W``.
@@ -93,7 +93,7 @@ def make_window_grid(
 def _complete(
     tokens: Tensor, mask_kind: Tensor, height: int, width: int, window_size: int, shift: int
 ) -> WindowGrid:
-    """Adds what follows from a grid's tables."""
+    """Derives padding and masks from a grid's tables."""
     needs_padding = height % window_size != 0 or width % window_size != 0
     padding = tokens == height * width if needs_padding else None
     if not shift:
@@ -113,8 +113,8 @@ def _complete(
 def _cached_window_grid(
     height: int, width: int, window_size: int, shift: int, device: torch.device
 ) -> WindowGrid:
-    # What is kept must be of use later: tables made in inference mode could not be used in
-    # training, tables made while torch.export traces would have no numbers.
+    # Cached tables must be usable later: those made in inference mode could not be used in
+    # training, and those made while torch.export traces would have no values.
     with torch.inference_mode(False), _disable_current_modes():
         return make_window_grid(height, width, window_size, shift, device)
 
@@ -124,9 +124,8 @@ def window_grid(
 ) -> WindowGrid:
     """:func:`make_window_grid`, built once per map size and device and then kept there.
 
-    Where a graph is captured, its size may be a symbol. One of ``torch.compile`` calls for the
-    tables by one operator. In one for other programs, and in one of ``torch.jit.trace``, which
-    records what it sees and compares two passes, they are computed.
+    In graph capture the size may be a symbol. Graphs of ``torch.compile`` get the tables by one
+    operator. Exports, and graphs of ``torch.jit.trace``, which compares two passes, compute them.
     """
     if is_compiled():
         tokens, mask_kind = window_tables_operator(height, width, window_size, shift, device)
@@ -164,7 +163,7 @@ def rank_windows(importance: Tensor, grid: WindowGrid) -> Tensor:
 
 
 def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: int) -> KeptWindows:
-    """Tells which rows of the flattened map make the kept windows.
+    """Selects the rows of the flattened map that belong to the kept windows.
 
     Args:
         grid: The windows of one image.
@@ -174,7 +173,8 @@ def select_windows(grid: WindowGrid, ranking: Tensor | None, kept: int, batch: i
         batch: Number of images ``B``.
 
     Returns:
-        The kept windows; padding tokens all point to one row behind the last image's last token.
+        The kept windows; padding tokens all refer to one additional row after the last image's last
+        token.
     """
     look_up = kept_rows_operator if is_compiled() else kept_rows
     padded, length = grid.padding is not None, grid.tokens.shape[1]
@@ -216,7 +216,7 @@ class StageWindows:
     def to_rows(self, x: Tensor) -> Tensor:
         """Flattens a map, ``(B, L, C)`` -> ``(B * L [+ 1], C)``.
 
-        The further row, where windows need padding, is what padding tokens read and write.
+        If windows need padding, there is one more row, which padding tokens read and write.
         """
         rows = x.flatten(0, 1)
         return rows if self.grids[0].padding is None else F.pad(rows, (0, 0, 0, 1))
@@ -254,12 +254,12 @@ class StageWindows:
 def gather_windows(rows: Tensor, kept: KeptWindows) -> Tensor:
     """Reads the kept windows: ``(B * L [+ 1], C)`` -> ``(B * k, N, C)``.
 
-    A padding token reads whatever stands in the row behind the map.
+    A padding token reads the additional row after the map.
     """
     batch, k, length = kept.shape
     return rows.index_select(0, kept.rows).view(batch * k, length, -1)
 
 
 def scatter_windows(rows: Tensor, kept: KeptWindows, windows: Tensor) -> Tensor:
-    """Gives the map with new tokens ``(B * k, N, C)`` in the kept windows; ``rows`` stays."""
+    """Returns a new map with the tokens ``(B * k, N, C)`` in the kept windows."""
     return rows.index_copy(0, kept.rows, windows.flatten(0, 1).to(rows.dtype))

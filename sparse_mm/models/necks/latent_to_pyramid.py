@@ -16,18 +16,20 @@ from sparse_mm.models.layers.roi_attention import RoIAttention
 class LatentToPyramid(BaseModule):
     """Turns tokens, RoIs and an early feature map into a pyramid of maps.
 
-    SparseFormer (Gao et al., ICLR 2024) recognises whole images; nobody has released a dense form.
-    Here it takes the place of an FPN, with what ``SparseFormer(out_type='tokens')`` gives.
+    SparseFormer (Gao et al., ICLR 2024) is for image classification; no dense form has been
+    released. This neck replaces an FPN. Its inputs are the outputs of
+    ``SparseFormer(out_type='tokens')``.
 
-    1. **Local features.** The early map knows where edges and textures are. Convolutions of stride
-       2, as narrow as it is, bring it to every level.
+    1. **Local features.** The early map contains edges and textures. Convolutions of stride 2 with
+       the same number of channels compute a map for every level.
     2. **Attention.** At strides of ``ask_stride`` and more each position attends to all
-       tokens: see :class:`RoIAttention`. A finer level takes the output of the next coarser one,
-       enlarged: tokens hold what is there and roughly where, local features hold exactly where.
-    3. **Sum.** Local features and attended ones, each through a linear layer.
+       tokens: see :class:`RoIAttention`. A finer level uses the upsampled output of the next
+       coarser one: tokens describe the content and its rough position, local features the exact
+       position.
+    3. **Sum.** The sum of local and attended features, each after a linear layer.
 
-    The alternative, tokens that paste patches of features into their RoIs, was tried on the
-    generated scenes: equal in the end, slower to learn, and more expensive at the size of COCO
+    An alternative, in which tokens paste patches of features into their RoIs, had the same mAP on
+    the generated scenes, but learned more slowly and costs more at the size of COCO
     (docs/results.md).
 
     Args:
@@ -43,8 +45,8 @@ class LatentToPyramid(BaseModule):
         init_cfg: See ``BaseModule``. Defaults to None.
 
     Raises:
-        BadInputError: The strides are no such series, or ``out_channels`` is not divisible by the
-            heads.
+        BadInputError: The strides are not such a series, or ``out_channels`` is not divisible by
+            the heads.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class LatentToPyramid(BaseModule):
         self.local = nn.ModuleList()
         self.ask = nn.ModuleList()
         self.lateral = nn.ModuleList()
-        # Steps from the early map down to the first level come before it.
+        # Steps from the early map to the first level come first.
         self.steps = [stride for stride in series if stride <= strides[-1]]
         for stride in self.steps:
             self.local.append(
@@ -106,7 +108,7 @@ class LatentToPyramid(BaseModule):
                 )
 
     def init_weights(self) -> None:
-        """Initialises convolutions as ``ConvModule`` does, then the attention in its own way."""
+        """Initialises convolutions as ``ConvModule`` does, then the attention."""
         super().init_weights()
         for attend in self.ask:
             assert isinstance(attend, RoIAttention)

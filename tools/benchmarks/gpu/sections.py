@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from sparse_mm.engine.children import end_with_parent
 from tools.benchmarks.gpu.record import Record, Row
 
 GRACE = 0.3  # of its share that a section may take beyond it, while it comes to an end by itself
@@ -186,6 +187,7 @@ def describe(value: Row | str) -> str:
 
 
 def _in_child(plan: Plan, device: str, tiny: bool, share: float, tell: Connection) -> None:
+    end_with_parent()
     try:
         # One thread: those that an import may have started in the parent are not in a fork, and
         # the next parallel loop would wait for them for ever.
