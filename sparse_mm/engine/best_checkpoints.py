@@ -1,4 +1,4 @@
-"""The best checkpoint of a run whose model changes on the way: counted anew from there on."""
+"""Restarts the choice of the best checkpoint when the model is pruned."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sparse_mm.ranks import on_main_process
 
 
 def count_best_anew(runner: Runner, mark: str) -> list[str]:
-    """Lets the run's hooks forget the best score so far; its checkpoint gets another name.
+    """Resets the best score of the run's hooks, and renames its checkpoint.
 
     A dense model scores higher than the pruned one that the run is for: without this,
     ``best_*.pth`` would stay the dense one, and early stopping would wait for its score.

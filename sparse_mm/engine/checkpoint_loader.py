@@ -1,4 +1,4 @@
-"""How MMEngine reads checkpoints under our tools: safely, wherever the weights lie in them."""
+"""Safe loading of checkpoints by MMEngine, for any key of the weights."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def found_by_mmengine(checkpoint: Mapping[str, Any], path: str) -> bool:
 
 
 def read_checkpoints_safely() -> None:
-    """Lets MMEngine read checkpoints with ``weights_only=True`` alone, from here on.
+    """Makes MMEngine read all checkpoints with ``weights_only=True``.
 
     MMEngine itself leaves that to torch's default, which was another before version 2.6. Its fork
     tries a list of its own, and reads what that does not cover without any safety; torch's own

@@ -1,4 +1,4 @@
-"""What the command lines share: options, reading the config, errors in one sentence."""
+"""Shared code of the command lines: options, reading the config, error messages."""
 
 import argparse
 import errno
@@ -49,7 +49,7 @@ FULL_OR_LOCKED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class Override(DictAction):
-    """``--cfg-options``, as MMEngine reads them; what has no value ends as other mistakes do."""
+    """``--cfg-options`` as MMEngine reads them, with an error message for missing values."""
 
     def __call__(
         self,
@@ -89,8 +89,8 @@ def finite(text: str) -> float:
 def whole(text: str) -> int:
     """Reads a whole number of a command line, for ``type=``, of at most 32 bits with its sign.
 
-    Larger ones are no count, size or seed, and PyTorch, OpenCV and NumPy each refuse them in a way
-    of their own.
+    Larger ones are not valid counts, sizes or seeds, and PyTorch, OpenCV and NumPy refuse them with
+    different errors.
     """
     try:
         value = int(text)
@@ -144,7 +144,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def expand_arguments(arguments: list[str]) -> list[str]:
-    """Puts folders in place of ``~`` and ``$NAME``, which shells leave alone in ``--out=~/run``.
+    """Expands ``~`` and ``$NAME``, which shells do not expand in ``--out=~/run``.
 
     Args:
         arguments: Of the command line. ``--cfg-options`` are the config's to expand.
@@ -177,7 +177,7 @@ def set_default_loader_options(cfg: Config, split: str) -> None:
 
 
 def start_together(cfg: Config, device: list[str], problems: list[str]) -> None:
-    """Starts the launcher's processes; what one of them has found wrong ends them all.
+    """Joins the launcher's processes; a problem in one of them ends all.
 
     Args:
         cfg: The run's config.
@@ -194,10 +194,10 @@ def start_together(cfg: Config, device: list[str], problems: list[str]) -> None:
 
 
 def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
-    """Builds the runner that the config asks for, with a check of its data and steady seeds.
+    """Builds the runner of a config, with hooks that check the data and set seeds.
 
-    Both are hooks, and stand in the config from here on, so that its dump says all that ran.
-    Without a GPU so does what makes a CPU faster.
+    The hooks are added to the config, so that its dump contains everything that runs. Without a
+    GPU, ``CPUSpeedHook`` is added, too.
 
     Args:
         cfg: The run's config.
@@ -215,7 +215,7 @@ def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
 
 
 def add_hooks(cfg: Config, *own: type[Hook]) -> None:
-    """Adds hooks of ours to a config; those that it names itself stay as they are."""
+    """Adds our hooks to a config, unless it already contains them."""
     hooks = list(cfg.get('custom_hooks') or [])
     listed = [hook['type'] if isinstance(hook, dict) else type(hook) for hook in hooks]
     for hook in own:
@@ -229,7 +229,7 @@ def add_hooks(cfg: Config, *own: type[Hook]) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command; prints what the user can put right as one sentence, no traceback.
+    """Runs a command; a user's mistake ends it with a message, not a traceback.
 
     Processes of a launcher end together where all goes well; one that fails does not wait for the
     others. A program that joined its processes before, and calls a command, goes on after it.
@@ -248,7 +248,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _run_and_tell(main: Callable[[], None]) -> None:
-    """Runs a command; what the user can put right becomes a ``SystemExit`` that says so."""
+    """Runs a command; turns a user's mistake into a ``SystemExit`` with a message."""
     try:
         with leaving_in_order():
             main()
@@ -264,7 +264,7 @@ def _run_and_tell(main: Callable[[], None]) -> None:
 
 
 def _told(error: Exception) -> str | None:
-    """The sentence about an error that is no fault of the code; None where there is none."""
+    """The message for an error that is not a bug of ours; None for a bug."""
     if isinstance(error, OSError) and error.errno in FULL_OR_LOCKED:
         return (
             f'{error.filename or "A file"} cannot be written ({error.strerror}); make room or see '

@@ -1,4 +1,4 @@
-"""Which windows each layer of a SparseViT computed, and how many layers computed each pixel.
+"""Records the windows that each layer of a SparseViT computes.
 
 For tools and hooks that count or draw what pruning leaves out (SparseViT, Chen et al., CVPR 2023,
 figure 5).

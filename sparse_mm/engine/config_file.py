@@ -1,4 +1,4 @@
-"""Reading a config: once, for all tools, with one clear sentence for each mistake in it."""
+"""Reads configs for all tools, with a clear message for each mistake."""
 
 import os
 import sys

@@ -16,7 +16,7 @@ DEPLOYED = DeployedBackbone.__name__
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what computes the backbone."""
+    """Adds the options for the engine of the backbone."""
     parser.add_argument(
         '--engine',
         choices=list(ENGINES),

@@ -1,4 +1,4 @@
-"""What a config's mistakes look like when MMEngine builds from it, in one sentence each."""
+"""Error messages for mistakes in a config that MMEngine finds while building."""
 
 import inspect
 import re
@@ -63,7 +63,7 @@ def say_unknown(kind: str, scope: str, name: str) -> str:
 
     Args:
         kind: The type, as the config names it.
-        scope: Of the package that was asked.
+        scope: Of the package that was searched.
         name: Of the registry: ``'model'``.
     """
     own = kind.rpartition('.')[2]
@@ -123,7 +123,7 @@ def _optimizer_without_class(error: Exception) -> str | None:
 
 
 def _known(name: str) -> set[str]:
-    """All types that registries of a name know, in any scope that is imported."""
+    """All types in registries of a name, in any imported scope."""
     known: set[str] = set()
     for root in vars(registries).values():
         if isinstance(root, Registry) and root.name == name:
@@ -134,7 +134,7 @@ def _known(name: str) -> set[str]:
 
 
 def _scopes_of(kind: str, name: str) -> set[str]:
-    """The scopes, of those that are imported, whose registry of a name knows a type."""
+    """The imported scopes whose registry of a name contains a type."""
     return {
         child.scope
         for root in vars(registries).values()

@@ -1,4 +1,4 @@
-"""Where checkpoints are written: in one step, and the old one goes only after the new one came."""
+"""Writes checkpoints in one step, and removes the old one only after the new one."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ class WholeFilesBackend(LocalBackend):
             replaced.unlink(missing_ok=True)
 
     def remove(self, filepath: str | Path) -> None:
-        """Puts a checkpoint out of the way, until the next one is written."""
+        """Renames a checkpoint until the next one is written."""
         path = Path(filepath)
         if path.suffix == '.pth':
             os.replace(path, path.with_name(path.name + REPLACED))

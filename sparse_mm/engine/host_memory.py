@@ -1,4 +1,4 @@
-"""Memory that a CPU run has freed stays its own, instead of going back to the kernel."""
+"""Keeps freed memory in the process, instead of returning it to the kernel."""
 
 import ctypes
 import os
@@ -17,12 +17,12 @@ SETTINGS = (
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep what is freed, for this process and those it forks.
+    """Makes glibc keep freed memory, for this process and those it forks.
 
-    By itself glibc maps most tensors of some MB anew and unmaps them when they are freed, so that
-    the kernel must clear every page of every one of them. Memory does not become less after its
-    peak, and the peak can be higher, as what is freed lies in pieces: docs/performance.md has the
-    figures.
+    By default glibc maps new memory for most tensors of several MB and unmaps it when they are
+    freed, so the kernel must clear every page each time. With this setting the memory of the
+    process does not decrease after its peak, and the peak can be higher because of fragmentation:
+    docs/performance.md has the figures.
 
     Returns:
         Whether it was done: not with another C library, nor where the environment holds settings

@@ -71,7 +71,7 @@ def usual_image_size(cfg: Config, split: str, dataset: Any = None) -> tuple[int,
             their shape; without it they are taken to be 4:3.
 
     Raises:
-        BadInputError: There is no telling: the pipeline neither resizes nor pads to a divisor.
+        BadInputError: The size is not fixed: the pipeline neither resizes nor pads to a divisor.
     """
     window = sliding_window(cfg)
     try:
@@ -99,7 +99,7 @@ def sliding_window(cfg: Config) -> tuple[int, int] | None:
 
 
 def say_sliding(cfg: Config, split: str) -> str:
-    """Says that a cost is that of one window, and how many a test slides over an image.
+    """The note that a cost is that of one window, and the number of windows per image.
 
     Args:
         cfg: The run's config.
@@ -194,7 +194,7 @@ def image_size_of_run(runner: Runner) -> tuple[int, int]:
         runner: The run.
 
     Raises:
-        BadInputError: There is no telling.
+        BadInputError: The size cannot be determined.
     """
     cfg = runner.cfg
     dataset = None if cfg.get('val_dataloader') is None else runner.val_loop.dataloader.dataset

@@ -1,4 +1,4 @@
-"""What a config and a model hold: the backbone and its shape, data sets, metrics."""
+"""Finds the backbone and its shape, data sets and metrics of configs and models."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ BACKBONES = SwinBackbone, SparseFormer, BootstrappedSparseFormer
 
 
 def find_backbone(model: nn.Module) -> SwinBackbone:
-    """Finds the one SparseViT in a model, wherever it sits.
+    """Finds the one SparseViT in a model, at any depth.
 
     Args:
         model: Any model, in its wrapper or without.
@@ -38,7 +38,7 @@ def find_backbone(model: nn.Module) -> SwinBackbone:
 
 
 def our_backbone(model: nn.Module) -> Any:
-    """Finds the one backbone of this package in a model, wherever it sits.
+    """Finds the one backbone of this package in a model, at any depth.
 
     Args:
         model: Any model, in its wrapper or without.
@@ -206,7 +206,7 @@ def metric_configs(evaluator: Any) -> list[dict]:
 def backbone_shape(
     backbone: SwinBackbone, image_size: tuple[int, int], batch: int
 ) -> BackboneShape:
-    """Reads what the costs follow from off a backbone.
+    """Reads the shape of a backbone, from which costs are computed.
 
     Args:
         backbone: The backbone.

@@ -43,7 +43,7 @@ def failure_of_another() -> str | None:
 
 
 def leave_together() -> NoReturn:
-    """Ends this process after all has gone well, when the others are done as well.
+    """Ends this process after success, when the others are done as well.
 
     A process that ends earlier would close what the others still exchange with it.
     """
@@ -84,7 +84,7 @@ def _store() -> Any:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with all that Python does at its end, except taking objects apart.
+    """Ends this process as Python does, but without destroying objects.
 
     The threads of a group live as long as anything refers to it, a data-parallel model say, and
     they free tensors, for which they take the interpreter's lock. While the interpreter is being

@@ -1,11 +1,10 @@
-"""Where the processes of one start of ``torchrun`` meet, apart from those of the start before.
+"""A separate rendezvous for the processes of each start of ``torchrun``.
 
 ``torchrun --max-restarts`` keeps one store for all of its starts, and torch writes the addresses of
-each start under the same keys: a process that is early reads where one that is dead used to listen,
-and waits for it until its time is up (https://github.com/pytorch/pytorch/issues/135712). The number
-of the start that torch gives its processes is counted by each machine for itself, so it cannot tell
-the starts apart. Here rank 0 draws a name for the start, and the others take only one whose drawer
-answers them.
+each start under the same keys: a process that is early reads the address of a dead one, and waits
+for it until the timeout (https://github.com/pytorch/pytorch/issues/135712). torch's number of the
+start is counted by each machine separately, so it does not identify the start. Here rank 0 draws a
+name for the start, and the other ranks accept only a name whose rank 0 responds.
 """
 
 import os
@@ -21,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from sparse_mm.errors import BadInputError
 
-# Under which rank 0 tells the name that it drew last.
+# Key under which rank 0 publishes its latest name.
 NAME = 'sparse_mm/start'
 PAUSE = 0.02  # seconds between two reads of the store
 
@@ -48,9 +47,9 @@ def place_of_this_start(seconds: float) -> dict[str, Any]:
 def agree_on_name(store: Store, rank: int, size: int, seconds: float) -> str:
     """Gives the processes of one start a name that none before had.
 
-    Each of the others leaves a word of its own under the name that it finds, and rank 0 repeats the
-    words left under the name that it drew. The rank 0 of an earlier start is dead and repeats
-    nothing, so who gets no answer looks again.
+    Each other rank writes a random word under the name that it finds, and rank 0 repeats the words
+    under the name that it drew. The rank 0 of an earlier start is dead and repeats nothing, so a
+    rank without a response reads the name again.
 
     Args:
         store: That all of them reach, with whatever earlier starts left in it.

@@ -1,7 +1,7 @@
-"""A picture as a config's own test shows it to the model, and where on it the model's pixels lie.
+"""Runs an image through a config's test pipeline, and maps the model's pixels back to it.
 
-For tools that take a picture. The way back is found by sending a picture of known colours the same
-way, so that it holds for any transforms that resize, crop, pad and flip.
+For tools that read images. The mapping is found by running an image with known colours through the
+same pipeline, so it works for any transforms that resize, crop, pad and flip.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ LARGEST_MISS = 0.02  # of the picture's side, on average, where the way back is 
 
 @dataclass(frozen=True)
 class SeenPicture:
-    """A picture and what a model sees of it.
+    """An image and the model's input made of it.
 
     Attributes:
         original: ``(H, W, 3)`` uint8, RGB.

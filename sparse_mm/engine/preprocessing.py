@@ -1,4 +1,4 @@
-"""What an image goes through before a model sees it, for a program without this package."""
+"""The preprocessing of a model's images, as plain values for other programs."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Starting the processes of a launcher, and giving every machine the files that it needs."""
+"""Joins the processes of a launcher, and sends every machine the files that it needs."""
 
 import hashlib
 import os
@@ -54,7 +54,7 @@ def start_processes(cfg: Config) -> None:
         cfg: The run's config; ``env_cfg`` is read as MMEngine reads it.
 
     Raises:
-        BadInputError: The launcher is not around, or not all of its processes come.
+        BadInputError: The launcher did not start this process, or not all processes join.
     """
     if cfg.get('launcher', 'none') == 'none' or is_distributed():
         return
@@ -150,7 +150,7 @@ def share_file(path: str) -> None:
         piece = [_read(path, start) if is_main_process() else b'']
         broadcast_object_list(piece)
         if lacks and error is None:
-            try:  # whatever happens to one, the others go on sending and receiving
+            try:  # if one fails, the others continue to send and receive
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with copy.open('ab') as file:
                     file.write(piece[0])

@@ -1,4 +1,4 @@
-"""Where a run goes on: found by rank 0, checked, and given to every machine."""
+"""Finds and checks the checkpoint to resume from, and sends it to every machine."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Errors of the code that builds from a config, as sentences about the config.
+"""Error messages for failures while objects are built from a config.
 
 A mistake in a config often shows as an assertion or an arithmetic error deep in a package. Where it
 happened while something was built, and no code of the user's own took part, the sentence names what
@@ -24,7 +24,7 @@ INSTALLED = tuple(
     )
 )
 OURS = tuple(str(CHECKOUT / name) + '/' for name in ('sparse_mm', 'projects', 'tools'))
-# What a mistake in the code looks like; what we find wrong in settings is a BadInputError.
+# Exceptions of mistakes in code; our own checks of settings raise BadInputError.
 SLIPS = AttributeError, LookupError, TypeError, NameError
 # What MMEngine's runner calls its methods that build from the config.
 SETS_UP = '__init__', 'build_', 'register_', 'set_', 'setup_'
@@ -89,7 +89,7 @@ def _unknown_best(error: Exception, calls: list[Call]) -> str | None:
 
 
 def _unsettled(error: Exception, calls: list[Call]) -> str | None:
-    """A part of a model that was given no ``train_cfg`` or ``test_cfg``, and looks for its own."""
+    """A module of a model that was given no ``train_cfg`` or ``test_cfg``."""
     calls = [call for call in calls if call.name != '__getattr__']  # of nn.Module
     part = calls[-1].values.get('self') if calls else None
     if not isinstance(error, AttributeError | TypeError) or not isinstance(part, nn.Module):
@@ -113,7 +113,7 @@ def _unsettled(error: Exception, calls: list[Call]) -> str | None:
 
 
 def _misfit(error: Exception, calls: list[Call]) -> str | None:
-    """A part of a model whose channels are not those of the part before it."""
+    """A module whose input channels differ from the output of the one before it."""
     if not isinstance(error, RuntimeError) or not MISFITS.search(str(error)):
         return None
     parts = [

@@ -1,4 +1,4 @@
-"""Leaving in order when a scheduler stops a run: SIGTERM, some seconds of grace, then a kill."""
+"""A clean end on SIGTERM, which schedulers send some seconds before a kill."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ SIGTERM_EXIT = 128 + signal.SIGTERM
 
 
 class StoppedError(SystemExit):
-    """The run was asked to end. Not an ``Exception``: nothing on the way takes it for a failure."""
+    """The run got SIGTERM. Not an ``Exception``, so that no handler treats it as a failure."""
 
     def __init__(self) -> None:
         super().__init__(SIGTERM_EXIT)

@@ -1,6 +1,6 @@
 """Video files, by PyAV: opened, checked, and read frame by frame, one at a time.
 
-A file that cannot be decoded to its end is an error with the file's name, never a clip of grey.
+A file that cannot be decoded to its end raises an error with the file's name.
 """
 
 from collections.abc import Iterator

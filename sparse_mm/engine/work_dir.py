@@ -1,4 +1,4 @@
-"""A work directory belongs to one run at a time."""
+"""Locks a work directory for one run at a time."""
 
 import atexit
 import json
@@ -23,10 +23,9 @@ LOCK = '.run.lock'
 class WorkDirLock:
     """Refuses a second run in a work directory while the first one lives.
 
-    The kernel holds the lock for the process and drops it with the process, however that ends; a
-    file that a killed run left locks nothing. Loader processes do not inherit it. On NFS the
-    server holds it, for all machines alike; where a file system has no locks, that is said and the
-    run goes on.
+    The kernel holds the lock until the process ends, in any way; a file left by a killed run locks
+    nothing. Loader processes do not inherit it. On NFS the server holds it for all machines. If a
+    file system has no locks, the log says so and the run continues.
 
     Args:
         work_dir: The work directory.
@@ -77,7 +76,7 @@ class WorkDirLock:
         return None
 
     def release(self) -> None:
-        """Gives the lock back before the process ends."""
+        """Releases the lock before the process ends."""
         if self.file is not None:
             self.file.close()
             self.file = None

@@ -1,4 +1,4 @@
-"""What a candidate may cost, in one of four units."""
+"""The budget of a search, in one of four units."""
 
 import math
 import re
@@ -23,7 +23,7 @@ class Budget:
 
     Attributes:
         unit: ``'latency'`` or ``'macs'`` (relative to the dense backbone: 0.7), ``'ms'`` or
-            ``'gmacs'`` (for the batch that costs are stated for).
+            ``'gmacs'`` (for the batch of the search).
         max: Largest cost.
         min: Smallest cost.
     """

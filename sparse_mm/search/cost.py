@@ -1,4 +1,4 @@
-"""What a candidate costs: its multiply-accumulates exactly, its latency from a measured table.
+"""The cost of a candidate: its exact MACs, and its latency from a measured table.
 
 Both are sums with one term for each pair of blocks, made once, so a candidate costs microseconds.
 """
@@ -20,7 +20,7 @@ TABLE_FORMAT = 'sparse_mm latency table, version 1'
 
 @dataclass(frozen=True)
 class StageShape:
-    """What the cost of a stage follows from.
+    """The properties of a stage that its cost depends on.
 
     Attributes:
         depth: Blocks.
@@ -192,7 +192,7 @@ class CostModel:
     Args:
         shape: The backbone.
         space: The candidates.
-        table: Measured latencies; None where only MACs are asked for.
+        table: Measured latencies; None if only MACs are needed.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class CostModel:
         return self.ms(candidate) / (1.0 if unit == 'ms' else self.dense_ms)
 
     def check_reachable(self, budget: Budget, space: RatioSpace) -> None:
-        """Checks that the budget and the space meet.
+        """Checks that the budget can be reached in the space.
 
         Raises:
             BadInputError: They do not; the message names the range that can be reached.

@@ -1,4 +1,4 @@
-"""Estimates how long passes take from rounds that other processes disturbed.
+"""Estimates latencies from measurements on a busy machine.
 
 Other programs can only make a pass longer: it is pre-empted for some milliseconds, or caches and
 memory are shared for a while. So the fastest eighth of a component's times is the best estimate.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from statistics import mean
 
-# Two halves of the rounds that disagree by more say that a table cannot be trusted.
+# If two halves of the rounds disagree by more, a table cannot be trusted.
 NOISY = 0.1
 
 Pass = Mapping[tuple, float]
@@ -42,8 +42,8 @@ def spread(rounds: Rounds) -> float:
     """How far the estimates of two halves of the rounds, every other one, disagree.
 
     Returns:
-        The largest relative difference of a whole pass, over the settings. Infinite with fewer
-        than four rounds, which tell nothing.
+        The largest relative difference of a whole pass, over the settings. Infinite with fewer than
+        four rounds.
     """
     if len(rounds) < 4:
         return inf
@@ -52,10 +52,10 @@ def spread(rounds: Rounds) -> float:
 
 
 def shared_by_threads(times: Mapping[int, float], threads: int) -> dict[int, float]:
-    """What several threads need for what one of them was timed with.
+    """Converts times of one thread to those of several threads.
 
-    Windows are shared out, the rest is not: calling operators, which each block does whatever it
-    keeps, and which a line through the times meets at no window.
+    Threads divide the windows among them, but not the fixed work of a block, such as calling
+    operators. The fixed work is the value at zero windows of a line through the times.
 
     Args:
         times: Milliseconds of one thread by the number of windows that are kept.

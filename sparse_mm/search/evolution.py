@@ -4,8 +4,8 @@ Beside the paper's strategy there are independent draws, and a surrogate: a Gaus
 all scores chooses which of many draws and offspring are worth an evaluation.
 
 Each generation follows from the seed, its number and the scores so far, by a random generator of
-its own. So the scores are the whole state: a search that was interrupted anywhere is asked again,
-told the scores that are known, and goes on exactly as it would have.
+its own. So the scores are the whole state: a search that was interrupted anywhere gets the known
+scores and continues exactly as it would have.
 """
 
 import math
@@ -35,7 +35,7 @@ class EvolutionSettings:
         evaluations: Candidates to score in all.
         population: Candidates of a generation.
         parents: How many of the best so far mutate and cross.
-        mutation: Probability of drawing a gene anew.
+        mutation: Probability of redrawing a gene.
         strategy: ``'evolution'``; ``'random'`` for independent draws; or ``'surrogate'``, where a
             Gaussian process chooses among draws and offspring by upper confidence bound.
         seed: Start of all random numbers.
@@ -70,8 +70,8 @@ class EvolutionSettings:
     def batch(self) -> int:
         """Candidates asked for at a time: ``population``, and at most a tenth for the surrogate.
 
-        What it has learnt serves the next batch only. The number of processes does not matter, so
-        that any number finds the same.
+        It learns from a batch only for the next one. The result does not depend on the number of
+        processes.
         """
         if self.strategy != 'surrogate':
             return self.population
@@ -86,11 +86,11 @@ class Evolution:
 
     Args:
         space: The candidates.
-        excess: How far a candidate is above (positive) or below (negative) the budget; 0 inside.
-            It must not rise where a ratio rises.
+        excess: How far a candidate is above (positive) or below (negative) the budget; 0 inside. It
+            must not increase with a ratio.
         settings: How to search.
-        known: Scores of other candidates, within the budget or not, from which the surrogate
-            learns, too; it does not ask for them. The other strategies take no notice.
+        known: Scores of other candidates, within the budget or not, from which the surrogate also
+            learns. Other strategies ignore them.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class Evolution:
         """Gives the candidates of the current generation that have no score yet.
 
         Returns:
-            They differ from all that were asked for before. Empty when the search is over: by its
-            settings, or because the budget leaves no other candidate.
+            They differ from all earlier ones. Empty when the search is over: by its settings, or
+            because the budget leaves no other candidate.
         """
         waiting = [candidate for candidate in self.pending if candidate not in self.scores]
         missing = self.settings.evaluations - len(self.scores)
@@ -133,8 +133,8 @@ class Evolution:
     def best(self, count: int = 1) -> list[Candidate]:
         """The candidates with the highest scores, the earlier first among equals.
 
-        The surrogate's are those with the highest predictions: of many noisy scores the highest is
-        mostly a lucky one.
+        For the surrogate, those with the highest predictions, because the highest of many noisy
+        scores is usually too high by chance.
         """
         return self._ranked(self.scores)[:count]
 
@@ -160,7 +160,7 @@ class Evolution:
                 count,
                 found,
             )
-        # The first generation; and what no parent has left to offer.
+        # The first generation, and candidates that parents no longer provide.
         self._collect(lambda: self.space.draw(rng), count, found)
         self._collect(lambda: self._walk(rng), count, found)
         if not found and not self.scores and not self._known_inside():

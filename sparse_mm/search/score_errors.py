@@ -1,10 +1,10 @@
-"""How far a score may be off because of the images it happens to be computed on.
+"""The standard error of a score that comes from the choice of images.
 
 A score is split into one for each image, or for each part of the images where there are many: the
 jackknife's pseudo-values (Efron and Stein, The Jackknife Estimate of Variance, Annals of Statistics
-1981). Of a mean over images, such as accuracy, they are the images' own values. Of a score that is
-none, such as mAP or mIoU, they say what each image does to it: G times the score less G - 1 times
-the score without that image. Their spread gives the score's standard error; the spread of their
+1981). Of a mean over images, such as accuracy, they are the images' own values. For other scores,
+such as mAP or mIoU, they are the influence of each image: G times the score minus G - 1 times the
+score without that image. Their spread gives the score's standard error; the spread of their
 differences gives that of the difference of two settings on the same images, which is far smaller.
 """
 

@@ -1,4 +1,4 @@
-"""Which ratios may stand where: the points that the search visits, and its moves between them.
+"""The search space: valid ratios of each stage, mutation and crossover.
 
 A candidate has one ratio per pair of W-MSA and SW-MSA blocks, not decreasing inside a stage
 (SparseViT, Chen et al., CVPR 2023, section 3.3): for Swin-T with choices 0, 0.1, …, 0.8 these are
@@ -97,7 +97,7 @@ class RatioSpace:
         return math.prod(math.comb(len(c) + pairs - 1, pairs) for pairs, c in stages)
 
     def __contains__(self, candidate: object) -> bool:
-        """Whether a candidate keeps all constraints."""
+        """Whether a candidate satisfies all constraints."""
         if not isinstance(candidate, tuple) or len(candidate) != len(self.num_pairs):
             return False
         return all(
@@ -161,7 +161,7 @@ class RatioSpace:
         )
 
     def mutate(self, candidate: Candidate, rng: Random, probability: float) -> Candidate:
-        """Draws each gene anew with a probability; sorts each stage again."""
+        """Redraws each gene with a probability; sorts each stage again."""
         return tuple(
             tuple(sorted(rng.choice(choices) if rng.random() < probability else r for r in stage))
             for stage, choices in zip(candidate, self.choices, strict=True)

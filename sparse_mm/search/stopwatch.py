@@ -1,4 +1,4 @@
-"""Times on a device, taken without waiting for it."""
+"""Time measurement on a device, without synchronising."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 
 
 class Stopwatch:
-    """Takes times on a device without waiting for it.
+    """Measures times on a device without synchronising.
 
     Args:
         device: On CUDA the times are events in its queue; elsewhere the host's clock.

@@ -1,4 +1,4 @@
-"""A Gaussian process over the ratios: what all scores together say about every candidate.
+"""A Gaussian process over the ratios, which predicts the score of every candidate.
 
 A score on few images is noisy, so the best of many scores is often only the luckiest. The process
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, MIT Press 2006, algorithm 2.1)
@@ -13,10 +13,10 @@ import numpy as np
 
 from sparse_mm.search.space import Candidate, RatioSpace
 
-# Standard errors that a candidate is credited with where it is chosen for scoring.
+# Number of standard errors in the upper confidence bound.
 OPTIMISM = 1.0
-# Variance of a score's noise, as a share of that of the function. The least one keeps the matrices
-# far from singular, however alike the candidates are.
+# Variance of a score's noise, as a share of that of the function. The lower bound keeps the
+# matrices well-conditioned for similar candidates.
 NOISES = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
 # Ratios' distances over which the function changes, where a stage's choices span 1.
 LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -33,7 +33,7 @@ class GaussianProcess:
     Args:
         space: The candidates.
         scores: All on the same images, at least one of them finite. Minus infinity, where there is
-            no score, counts as the worst one: no reason to go on there.
+            no score, counts as the worst one, so the search avoids that region.
 
     Attributes:
         noise: Standard deviation of a score's noise, as fitted.
@@ -77,8 +77,8 @@ class GaussianProcess:
     def choose(self, candidates: Sequence[Candidate], count: int) -> list[Candidate]:
         """Chooses by upper confidence bound: mean plus :data:`OPTIMISM` standard errors.
 
-        Each choice makes the standard error of what is like it smaller, as its score will,
-        whatever it is: so a batch is spread (GP-BUCB, Desautels et al., JMLR 2014).
+        Each choice reduces the standard error of similar candidates, as its score will, so the
+        choices of a batch are diverse (GP-BUCB, Desautels et al., JMLR 2014).
 
         Args:
             candidates: To choose from; all different.

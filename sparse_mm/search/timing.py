@@ -1,8 +1,8 @@
 """Measures how long a backbone takes, whole and component by component, on this device.
 
-The components are timed inside whole forward passes, so caches and queues are as they are in use.
-The code that computes the pass marks the end of each component (:data:`MarkedPass`). The settings
-to compare take turns within one run, so a machine that slows down slows all of them.
+The components are timed inside whole forward passes, so caches and queues are as in normal use. The
+code that computes the pass marks the end of each component (:data:`MarkedPass`). The settings to
+compare take turns within one run, so a machine that slows down slows all of them.
 """
 
 import time
@@ -129,7 +129,7 @@ def _count_rounds(
     repeats: tuple[int, int],
     settled: bool = False,
 ) -> int:
-    """Warms up, and tells how many rounds the time allows."""
+    """Warms up, and returns how many rounds the time allows."""
     least, most = repeats
     began = time.perf_counter()
     run_round()  # builds caches
@@ -164,7 +164,7 @@ def measure_whole(
 
     Returns:
         Milliseconds, one for each setting: the fastest eighth of its passes, on average, so that
-        what else the machine does hardly counts.
+        other programs hardly affect it.
     """
     device = next(backbone.parameters()).device
     images = random_images(shape, device)
@@ -212,8 +212,8 @@ def measure_table(
         repeats: The least and the most passes for each ratio.
         progress: Called with rounds done and rounds in all.
         checks: Settings that are measured whole in the same rounds, to compare the sums with.
-        clock: ``'wall'``, or ``'cpu'`` on a CPU that does much else, where threads that wait for
-            each other tell nothing: one thread's CPU time, shared out to as many as there are.
+        clock: ``'wall'``, or ``'cpu'`` on a busy CPU, where wall times of several threads are
+            useless: the CPU time of one thread, converted to the number of threads.
         hopeless: A spread at which measuring ends after ``seconds``, without patience.
 
     Returns:
@@ -327,7 +327,8 @@ def _time_rounds(
         began, looked, found = time.perf_counter(), 0, inf
         while not rule.done(len(rounds), time.perf_counter() - began, found):
             rounds.append(run_round())
-            # Looking costs as much as a small model's pass: once every tenth more rounds.
+            # This check takes as long as a pass of a small model, so it runs once per tenth more
+            # rounds.
             if len(rounds) >= max(4, 1.1 * looked):
                 looked, found = len(rounds), spread(rounds)
             if progress is not None:

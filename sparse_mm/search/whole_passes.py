@@ -26,7 +26,7 @@ from sparse_mm.search.timing import (
 
 
 def settings_to_measure(shape: BackboneShape, space: RatioSpace) -> list[list[Candidate]]:
-    """For each stage the settings in which it alone leaves windows out: two, or what there is.
+    """For each stage the settings in which it alone is pruned: two, or fewer if there are none.
 
     Args:
         shape: The backbone.
@@ -44,7 +44,7 @@ def settings_to_measure(shape: BackboneShape, space: RatioSpace) -> list[list[Ca
 
 
 def checks_of(space: RatioSpace) -> list[Candidate]:
-    """Settings in which all stages leave windows out, to compare the sums with."""
+    """Settings in which all stages are pruned, to compare the sums with."""
     uniform = space.uniform()
     return [uniform[(len(uniform) - 1) // 2], space.most]
 

@@ -1,7 +1,7 @@
 """What is found before a run starts: data, cameras, checkpoint, device, folders.
 
 Each check gives its problems as sentences, none if all is well; :func:`report` raises them all at
-once, so that a user learns in one go what to put right.
+once, so that a user sees all problems at once.
 """
 
 from sparse_mm.engine.checks.best import check_best

@@ -1,6 +1,6 @@
-"""Annotations that are there, but not in the form that the host packages read.
+"""Checks that annotations have the format that the host packages read.
 
-Left to the hosts, they fail with a traceback after minutes of building, or train on nothing.
+The hosts would fail with a traceback after minutes, or train on no data.
 """
 
 import pickletools
@@ -53,8 +53,8 @@ def check_label_maps(folder: Path, root: Path, name: str, maps: LabelMaps) -> li
 def check_info_file(path: Path, root: Path) -> list[str]:
     """Checks that an info file is complete and of mmdet3d's format since 1.0.
 
-    The file is not unpickled, only its keys are looked for, so that nothing in it is run and a
-    large one takes no time.
+    The file is not unpickled. Only its keys are searched, so nothing in it is executed and large
+    files take no time.
 
     Args:
         path: The info file.

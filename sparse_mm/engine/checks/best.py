@@ -1,4 +1,4 @@
-"""Whether what a run judges itself by is a value that its evaluator gives."""
+"""Checks that the evaluator computes the values that the config monitors."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,8 +14,7 @@ from sparse_mm.named_weights import first_few
 def check_best(cfg: Config) -> list[str]:
     """Checks the names in ``save_best``, in early stopping, and in schedulers that watch a value.
 
-    MMEngine looks them up after the first evaluation. Of metrics that are not known here nothing
-    is said.
+    MMEngine would check them after the first evaluation only. Unknown metrics are not checked.
 
     Args:
         cfg: The run's config.

@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be read, and belongs to the model."""
+"""Checks that a checkpoint can be read and belongs to the model."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
         whole: Whether every weight must be there and fit, as for testing and resuming; otherwise
             (fine-tuning) only the backbone's must fit, since other heads are replaced.
 
-    One that fits and gives its outputs under other constants than the model's is warned of.
+    A warning is given if it fits but needs other constants than the model's.
 
     Returns:
         What is wrong with it: it cannot be read, or it belongs to another model.

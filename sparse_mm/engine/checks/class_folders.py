@@ -1,7 +1,7 @@
 """Data sets that take their labels from folders, one for each class, as mmpretrain numbers them.
 
-Left to mmpretrain, a folder too few ends in an assertion, and sets with different folders give the
-same class different labels without a word.
+In mmpretrain itself, a missing folder ends in an assertion, and sets with different folders
+silently have different labels for the same class.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Whether the files of a run's data sets are there, in the form that the hosts read."""
+"""Checks that the files of a run's data sets exist, in the hosts' format."""
 
 import os
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def _check_file(path: Path, dataset: dict[str, Any], needs: DatasetNeeds, split:
 
 
 def _say_absent(name: str, root: str, by_split: dict[str, list[Path]], needs: DatasetNeeds) -> str:
-    """Says of one data set, in all splits that the run reads, what is not there and what to do."""
+    """The message for one data set: what is missing in its splits, and what to do."""
     paths = list(dict.fromkeys(path for paths in by_split.values() for path in paths))
     hint = needs.hint(next(iter(by_split)))
     infos = [path for path in paths if path.suffix == '.pkl']

@@ -1,4 +1,4 @@
-"""Whether the device in the config exists."""
+"""Checks that the device of the config exists."""
 
 import torch
 from mmengine.config import Config

@@ -1,4 +1,4 @@
-"""Whether an evaluator's own annotations are those of the data set that it judges."""
+"""Checks that an evaluator's annotations are those of its data set."""
 
 import filecmp
 import json

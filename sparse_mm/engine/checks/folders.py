@@ -1,4 +1,4 @@
-"""Whether results can be written, and nothing is lost by it."""
+"""Checks that results can be written, and that nothing is overwritten."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Whether what a loaded data set lists is there: a sample of its images, all of its cameras."""
+"""Checks of a loaded data set: a sample of its images, and all cameras."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from sparse_mm.engine.hosts import create_infos_command, is_remote
 
 
 def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
-    """Looks for a sample of a data set's files, and at all of its cameras.
+    """Checks a sample of a data set's files, and all of its cameras.
 
     Args:
         dataset: The data set, loaded.
@@ -64,7 +64,7 @@ def check_labels(train: Any, val: Any) -> list[str]:
 
 
 def check_class_count(dataset: Any, num_classes: int) -> list[str]:
-    """Asks a data set that counts its classes whether a model has as many.
+    """Checks that a model has as many classes as a data set that counts them.
 
     Args:
         dataset: Any data set, loaded.

@@ -1,4 +1,4 @@
-"""Whether a config says all that a run needs."""
+"""Checks that a config has all settings that a run needs."""
 
 from typing import Any
 

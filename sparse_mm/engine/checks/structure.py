@@ -1,4 +1,4 @@
-"""Whether a config's settings are of the kinds that MMEngine takes, and its types exist."""
+"""Checks the kinds of a config's settings, and that its types exist."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -92,7 +92,7 @@ def _check_number(name: str, given: Any, least: int, most: int | None = None) ->
 
 
 def check_loops(cfg: Config) -> list[str]:
-    """Checks that nothing of what belongs together is there by halves.
+    """Checks that settings which belong together are complete.
 
     Args:
         cfg: The run's config.
@@ -110,7 +110,7 @@ def check_loops(cfg: Config) -> list[str]:
 
 
 def check_types(cfg: Config, splits: tuple[str, ...]) -> list[str]:
-    """Checks that there is what a config names, before anything is built or read.
+    """Checks that the types of a config exist, before anything is built or read.
 
     Args:
         cfg: The run's config.

@@ -16,7 +16,7 @@ from sparse_mm.engine.checks.samples import (
 
 @HOOKS.register_module()
 class CheckDataHook(Hook):
-    """Looks for a sample of each data set's images, and at all cameras, before the run starts.
+    """Checks a sample of each data set's images, and all cameras, before the run starts.
 
     Args:
         num_images: How many images to check for, evenly spread over the data set. Defaults to 1000.
@@ -60,6 +60,6 @@ class CheckDataHook(Hook):
 
 
 def num_classes_of(model: nn.Module) -> int:
-    """The most classes that a part of a model tells apart; 0 where none says."""
+    """The largest number of classes of a model's heads; 0 if it is not known."""
     named = (getattr(part, 'num_classes', 0) for part in model.modules())
     return max((number for number in named if isinstance(number, int)), default=0)

@@ -13,8 +13,8 @@ from sparse_mm.errors import BadInputError
 class CheckLossHook(Hook):
     """Counts losses that are not finite, one after the other, and ends a run that does not recover.
 
-    A single one is no reason: mixed precision skips such a step. Many in a row come of weights that
-    are not finite themselves, and every checkpoint from there on is worthless.
+    A single one is normal: mixed precision skips such a step. Many in a row mean that the weights
+    are not finite, and all later checkpoints are useless.
 
     Args:
         patience: How many in a row end the run. Defaults to 10.
@@ -36,7 +36,7 @@ class CheckLossHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Counts, and reads the count now and then.
+        """Counts, and reads the count every ``interval`` iterations.
 
         Raises:
             BadInputError: The last losses were not finite.
@@ -51,7 +51,7 @@ class CheckLossHook(Hook):
             raise self._diverged(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuses to save weights that a loss without a value has spoilt.
+        """Refuses to save weights that are not finite.
 
         Raises:
             BadInputError: They are not finite.

@@ -1,4 +1,4 @@
-"""Finds that a checkpoint is of another run before a resumed run takes anything from it."""
+"""Refuses to resume from the checkpoint of another run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from sparse_mm.errors import BadInputError
 
 @HOOKS.register_module()
 class CheckResumeHook(Hook):
-    """Checks what a run is resumed from: a run's state, with this run's optimizer and schedule.
+    """Checks that a checkpoint has this run's optimizer and schedule.
 
-    MMEngine fits together what it can and ignores the rest: a schedule of another kind would go on
-    with the wrong learning rates.
+    MMEngine loads what fits and ignores the rest, so a different schedule would continue with wrong
+    learning rates.
     """
 
     priority = 'VERY_HIGH'

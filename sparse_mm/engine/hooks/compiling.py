@@ -1,4 +1,4 @@
-"""Compiled models: what a compiler makes is for one setting of the pruning ratios."""
+"""Compiled models, which are compiled for one setting of the pruning ratios."""
 
 import sys
 
@@ -10,8 +10,8 @@ from sparse_mm.errors import BadInputError
 def check_not_compiled(runner: Runner, hook: str) -> None:
     """Refuses a hook that changes the ratios of a model that is compiled.
 
-    Dynamo compiles anew for each setting, and after eight of them computes without what it has
-    compiled, with a mere line in a log.
+    Dynamo compiles again for each setting. After eight settings it falls back to eager mode, with
+    only a line in its log.
 
     Args:
         runner: Whose training is checked.
@@ -36,8 +36,8 @@ def how_compiled(runner: Runner) -> str | None:
     asked = getattr(runner, 'cfg', {}).get('compile', None)
     if asked is not None and asked is not False:
         return f'compile={asked!r} compiles the model'
-    # Nobody compiles without it, and importing it asks for the user's name, which a container may
-    # not have.
+    # If it is not imported, nothing is compiled. Importing it needs the user's name, which a
+    # container may not have.
     dynamo = sys.modules.get('torch._dynamo.eval_frame')
     wrapped = dynamo.OptimizedModule if dynamo else ()
     by_hand = any(

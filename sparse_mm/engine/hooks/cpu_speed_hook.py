@@ -1,4 +1,4 @@
-"""What makes a run on a CPU faster, in one place that stands in the config."""
+"""Faster runs on a CPU, as a hook in the config."""
 
 import platform
 from pathlib import Path
@@ -42,7 +42,7 @@ class CPUSpeedHook(Hook):
             keep_freed_memory()
 
     def before_train(self, runner: Runner) -> None:
-        """Puts the product in place for the model's training passes."""
+        """Replaces the product in the model's training passes."""
         device = next(runner.model.parameters()).device.type
         if not self.onednn_linear or device != 'cpu' or runner.cfg.get('compile'):
             return
@@ -65,7 +65,7 @@ class CPUSpeedHook(Hook):
         ]
 
     def after_train(self, runner: Runner) -> None:
-        """Leaves the model as it was."""
+        """Restores the model."""
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -1,4 +1,4 @@
-"""Tells SparseFormers what mixed precision multiplies the loss by."""
+"""Passes the loss scale of mixed precision to SparseFormers."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from sparse_mm.models import SparseFormer
 
 @HOOKS.register_module()
 class LossScaleHook(Hook):
-    """Hands the loss scale to every SparseFormer of the model before each iteration.
+    """Sets the loss scale of every SparseFormer of the model before each iteration.
 
     SparseFormer clamps the gradient of its sampling points (Gao et al., ICLR 2024, section 3.2).
     Where the loss is scaled, as ``AmpOptimWrapper`` does, the bound must be scaled as well. Without
@@ -25,7 +25,7 @@ class LossScaleHook(Hook):
     priority = 'VERY_LOW'  # after hooks that change the scale
 
     def before_train(self, runner: Runner) -> None:
-        """Looks for what scales the loss.
+        """Finds the gradient scaler.
 
         Raises:
             BadInputError: It is not clear which of several loss scales is a SparseFormer's.
@@ -35,13 +35,13 @@ class LossScaleHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
-        """Hands the scale of this iteration over, as a tensor: nothing waits for the device."""
+        """Sets the scale of this iteration, as a tensor, without synchronising."""
         for backbone, scaler in _find_scalers(runner):
             if scaler is not None:
                 backbone.loss_scale = scaler.scale(torch.ones((), device=device_of(backbone)))
 
     def after_train(self, runner: Runner) -> None:
-        """Takes the scale away: whatever comes next has its own."""
+        """Removes the scale after the iteration."""
         for backbone, _ in _find_scalers(runner):
             backbone.loss_scale = None
 

@@ -1,4 +1,4 @@
-"""Trains a model to work at any ratios: every iteration draws new ones."""
+"""Adapts a model to any ratios: every iteration draws random ones."""
 
 from collections.abc import Sequence
 from random import Random
@@ -21,8 +21,8 @@ class SparsityAdaptationHook(Hook):
     In its part of the training, every iteration runs with ratios drawn from the search space: for
     each stage as many uniform draws as it has pairs of blocks, sorted. They follow from the seed
     and the iteration alone, so they are the same on all ranks and after a resume. Between
-    iterations the model is dense: checkpoints, averaged copies (EMA) and validation never see a
-    random setting.
+    iterations the model is dense, so checkpoints, averaged copies (EMA) and validation never use
+    random ratios.
 
     Args:
         begin: First epoch (from 0), or first iteration where ``by_epoch=False``. Defaults to 0.
@@ -95,7 +95,7 @@ class SparsityAdaptationHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Puts the saved setting, dense, in force again."""
+        """Restores the saved setting, dense."""
         self.backbone.override_ratios(None)
 
     def _is_active(self, runner: Runner) -> bool:

@@ -24,17 +24,17 @@ class SparsitySearchHook(Hook):
     """Evolutionary search inside a training run (SparseViT, Chen et al., CVPR 2023, section 3.3).
 
     When training reaches ``at``, the best ratios within the budget are searched on the weights as
-    they are then, and set; what is left of the training finetunes with them. They travel with the
-    checkpoints. Of several budgets, each gets a winner, and the first one's is finetuned. Results
-    lie in ``sparsity_search/`` of the work directory; a killed search goes on where it was. What is
-    scored is the model that trains, not an average of its weights (EMA). The best checkpoint is
-    counted anew from the search on: the dense one is kept as ``dense_best_*.pth``.
+    they are then, and set; what is left of the training finetunes with them. The ratios are saved
+    in the checkpoints. Each budget has a winner; that of the first budget is finetuned. Results lie
+    in ``sparsity_search/`` of the work directory; a killed search continues from there. What is
+    scored is the model that trains, not an average of its weights (EMA). The choice of the best
+    checkpoint starts again after the search; the dense one is kept as ``dense_best_*.pth``.
 
     Args:
         at: Epoch (from 0), or iteration where ``by_epoch=False``, before which to search.
         by_epoch: Whether ``at`` counts epochs. Defaults to True.
         **settings: See :meth:`~sparse_mm.engine.search.settings.SearchSettings.build`: ``budget``
-            and ``metric``, and whatever else shall differ from its defaults.
+            and ``metric``, and any that differ from their defaults.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -107,7 +107,7 @@ class SparsitySearchHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Writes the winner's ratios by their former name, too, for one release.
 
-        Release 0.1 reads sparse checkpoints by it; it knew no name where the model is dense.
+        Release 0.1 reads sparse checkpoints by it, and had no key for dense models.
         """
         weights = checkpoint['state_dict']
         for name in [name for name in weights if name.endswith(f'.{KEY}')]:
@@ -115,7 +115,7 @@ class SparsitySearchHook(Hook):
                 weights[name.removesuffix(KEY) + FORMER_KEY] = weights[name]
 
     def after_train(self, runner: Runner) -> None:
-        """Says what the run came to: which file to use, or that it ended too early."""
+        """Logs which file to use, or that the run ended too early."""
         unit = 'epoch' if self.by_epoch else 'iteration'
         if self.search is not None:
             runner.logger.warning(

@@ -20,7 +20,7 @@ from sparse_mm.errors import BadInputError
 class SparsityVisualizationHook(Hook):
     """Shows which windows a SparseViT computes (Chen et al., CVPR 2023, figure 5).
 
-    Each picture has what the model sees, padding included, on its left; on its right the same,
+    The left half of each picture is the model's input, with padding. The right half is the same,
     coloured by the number of layers that computed it: dark violet for none, yellow for all. It goes
     to the runner's visualizer, and so to all its backends: local files, TensorBoard and others. Its
     name has the number of the batch and of the image in it. Cameras, and crops of a sliding test,

@@ -1,4 +1,4 @@
-"""Makes a resumed run draw the random numbers that the uninterrupted one would have drawn."""
+"""Seeds every step, so that a resumed run draws the same random numbers."""
 
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
@@ -31,5 +31,6 @@ class StepSeedHook(Hook):
         self._seed(runner, 2 * runner.iter + 1)
 
     def _seed(self, runner: Runner, step: int) -> None:
-        # The factors keep the steps of all ranks far apart. Rank 0 draws what a lone process draws.
+        # The factors keep the steps of all ranks far apart. Rank 0 draws the same as a single
+        # process.
         set_random_seed((runner.seed + 1_000_003 * step + 982_451_653 * get_rank()) % 2**32)

@@ -1,4 +1,4 @@
-"""Epochs or iterations: what a hook counts must be what the training counts."""
+"""Checks that a hook and the training count the same: epochs or iterations."""
 
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -27,7 +27,7 @@ def check_places(hook: str, by_epoch: bool, **places: int | None) -> None:
 
 
 def check_unit(runner: Runner, hook: str, by_epoch: bool, **places: int | None) -> None:
-    """Refuses a hook that counts epochs in a training that has none.
+    """Refuses a hook that counts epochs in a training that counts iterations.
 
     Args:
         runner: Whose training is checked.

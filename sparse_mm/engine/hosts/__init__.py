@@ -1,8 +1,7 @@
-"""What is known of the packages that models come from, and of MMEngine's own names.
-
-All of it stands here alone. A type in a config is a name (``'Resize'``), a name after its scope or
-module (``'mmdet.Resize'``), or a class; what holds of a class holds of those derived from it. What
-the hosts' Swins are called stands where the backbones read it, and is handed on here.
+"""Knowledge about the host packages and MMEngine's names, all in one place. A type in a config is a
+name (``'Resize'``), a name after its scope or module (``'mmdet.Resize'``), or a class; what holds
+of a class holds of those derived from it. What the hosts' Swins are called stands where the
+backbones read it, and is handed on here.
 """
 
 from sparse_mm.engine.hosts.datasets import (

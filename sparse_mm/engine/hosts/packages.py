@@ -1,4 +1,4 @@
-"""How each host package's models are scored, drawn and tested, and where its tools lie."""
+"""How each host package's models are scored, drawn and tested, and where its tools are."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class Host:
     """How a package's models are scored, drawn and tested.
 
     Attributes:
-        metric: What a search maximises if nothing else is asked for.
+        metric: The default metric of a search.
         draw: Settings of the visualization hook that make it draw every tested image.
         pictures: The config's setting that names the folder for pictures.
         has_task: Whether the visualization hook must be told what to draw, as ``vis_task``.

@@ -1,8 +1,8 @@
-"""All that a score depends on, as a few digests: whether an old score can still be used.
+"""Digests of everything that a score depends on, to decide if it can be reused.
 
-A search is taken up again only where every part is as it was. What is cheap to compare by content
-is: weights, the validation images that are scored, the code of model, data and metrics. Paths are
-not part of it, so a run can be moved.
+A search continues only if every part is unchanged. Compared by content are weights, the validation
+images that are scored, and the code of model, data and metrics. Paths are not part of it, so a run
+can be moved.
 """
 
 import hashlib
@@ -215,7 +215,7 @@ class _ByContent(pickle.Pickler):
     """Writes tensors by their content: torch's own way writes where they lie in memory, too."""
 
     def reducer_override(self, value: Any) -> Any:
-        """What stands for a value: for a tensor its type, shape and bytes."""
+        """The content of a value: for a tensor its type, shape and bytes."""
         if not isinstance(value, Tensor):
             return NotImplemented
         array = value.detach().cpu().contiguous().flatten()

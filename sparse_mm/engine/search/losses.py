@@ -1,4 +1,4 @@
-"""The loss on validation images as a score: no suppression of boxes, no steps of a mean AP.
+"""The loss on validation images as a score, without post-processing.
 
 Each image is a batch of its own, in evaluation mode and without augmentation, with the same random
 numbers for every candidate: detectors draw which boxes and points they take the loss of. So the

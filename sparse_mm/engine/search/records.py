@@ -1,8 +1,7 @@
 """What a search has scored so far, and its file: written whole after every evaluation.
 
-The file is taken up again only where it is whole and everything that its scores depend on is as it
-was. Otherwise it gets another name and the search starts anew; nothing is deleted, and the log says
-which of the two it was.
+The file is used again only if it is complete and everything that its scores depend on is unchanged.
+Otherwise it is renamed and the search starts again; nothing is deleted, and the log says why.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ from sparse_mm.search.space import Candidate
 FORMAT = 'sparse_mm search, version 3'
 # Has no scores by images; its others still stand.
 FORMER = 'sparse_mm search, version 2'
-# What a search writes beside its state, and what must not be taken for the next one's results.
+# Other files of a search, which must not be mistaken for results of the next one.
 RESULTS = ('best*.json', 'history.csv', 'pareto.png', 'start.pth')
 
 
@@ -39,7 +38,8 @@ class Record:
         ratios: The candidate.
         num_images: On how many validation images.
         score: The metric, at full precision; higher is better. Minus infinity where there is none.
-        role: ``'dense'``, ``'uniform'``, ``'population'`` or ``'final'``: why it was scored.
+        role: ``'dense'``, ``'uniform'``, ``'population'`` or ``'final'``: the reason for its
+            scoring.
         budget: For which budget, by its place in the list; -1 for those that serve all.
         generation: Of the evolution, from 1; 0 for other roles.
         failure: Why there is no score: ``'out of memory'``; empty where there is one.
@@ -122,7 +122,7 @@ class Records:
         self._by_key: dict[tuple[Candidate, int], Record] = {}
 
     def load(self) -> None:
-        """Takes up the file, on all ranks what rank 0 reads; nothing happens where there is none.
+        """Loads the file if there is one: rank 0 reads it and sends it to all ranks.
 
         Raises:
             BadInputError: It cannot be read or renamed, for its rights or its disk.
@@ -227,7 +227,7 @@ class Records:
         self._by_key[record.ratios, record.num_images] = record
 
     def save(self) -> None:
-        """Writes the file, on rank 0, and tells the others if that fails.
+        """Writes the file on rank 0; all ranks fail together if that fails.
 
         Raises:
             BadInputError: It cannot be written.

@@ -1,4 +1,4 @@
-"""What a search leaves for people: a table, the winners, and the picture of the trade-off."""
+"""The output files of a search: a table, the winners, and the plot of the front."""
 
 import csv
 import gc
@@ -97,8 +97,8 @@ class SearchReport:
             if index == 0:
                 write_atomically(self.folder / 'best.json', content)
         picture = self._picture(winners)
-        # Figures wait, in cycles of references, until Python collects them, which can be many
-        # pictures later; what they held is then too scattered for the system to get it back.
+        # Figures are in reference cycles and are freed only when Python collects them, possibly
+        # many plots later; their memory is then too fragmented for the system to get it back.
         gc.collect()
         write_atomically(self.folder / 'pareto.png', picture)
 

@@ -1,4 +1,4 @@
-"""Scores ratio settings on validation images, and leaves no trace in the run around it."""
+"""Scores ratio settings on validation images, without changing the run."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ from sparse_mm.search.space import Candidate
 
 
 class Score(NamedTuple):
-    """What scoring a candidate gave.
+    """The result of scoring a candidate.
 
     Attributes:
         value: Higher is better; minus infinity where there is none.
@@ -49,9 +49,9 @@ class Score(NamedTuple):
 class CandidateScorer:
     """Validates a model with other pruning ratios, by a loop of its own.
 
-    No hook of the runner fires; training modes, normalisation statistics, ratios and all random
-    states are afterwards what they were. Each process scores alone, so different processes may
-    score different candidates at the same time.
+    No hook of the runner is called; training modes, normalisation statistics, ratios and all random
+    states are restored afterwards. Each process scores alone, so different processes may score
+    different candidates at the same time.
 
     Args:
         runner: Gives model, validation set and metrics.
@@ -88,7 +88,7 @@ class CandidateScorer:
             self.evaluator = ScoringEvaluator(cfg.val_evaluator, self.dataset)
 
     def check(self, num_images: int | None) -> None:
-        """Scores two images, to find a wrong setting before any long work starts.
+        """Scores two images, to find mistakes in the settings before any long work.
 
         Raises:
             BadInputError: The metric is not among the evaluator's, or cannot be computed on a part

@@ -1,4 +1,4 @@
-"""Of what kind a setting of the search must be, each with one clear sentence."""
+"""Checks of the kinds of the search's settings, each with a clear message."""
 
 from collections.abc import Sequence
 from numbers import Real

@@ -33,8 +33,8 @@ FOLDER = 'sparsity_search'
 class SparsitySearch:
     """Finds the best ratios of a model within each of several budgets.
 
-    Every process holds the same evaluations and reaches the same decisions; candidates are shared
-    out over the processes, rank 0 writes.
+    Every process holds the same evaluations and reaches the same decisions; candidates are divided
+    among the processes, rank 0 writes.
 
     Args:
         runner: Its model is searched, with its validation set and metrics.
@@ -58,7 +58,7 @@ class SparsitySearch:
         self.bar = progress_bar('', quiet=True)
 
     def prepare(self) -> None:
-        """Checks everything that can be checked, and measures latencies if they are asked for.
+        """Checks everything that can be checked, and measures latencies if needed.
 
         Raises:
             BadInputError: The budget cannot be met, the metric does not exist, the deployment's
@@ -117,11 +117,11 @@ class SparsitySearch:
     def run(
         self, records: Records | None = None, begun: Callable[[], None] | None = None
     ) -> list[Record]:
-        """Searches, going on from a saved state whose scores still stand.
+        """Searches, continuing from a saved state whose scores are still valid.
 
         Args:
             records: What :meth:`identify` gave; None identifies the model now.
-            begun: Called where the search begins anew, when its state is on the disk.
+            begun: Called when a new search begins, after its state is saved.
 
         Returns:
             The winner of each budget.
@@ -271,7 +271,7 @@ class SparsitySearch:
         budget: int,
         generation: int = 0,
     ) -> list[float]:
-        """Scores candidates, each on one process; what is known is not scored again."""
+        """Scores candidates, each on one process; known scores are reused."""
         waiting = [c for c in candidates if self.records.find(c, images) is None]
         self.bar.update(len(candidates) - len(waiting))
         world = get_world_size()
@@ -323,7 +323,7 @@ class SparsitySearch:
         return progress_bar('Searching ratios', total=total, quiet=not is_main_process())
 
     def _measure(self, candidates: Sequence[Candidate]) -> None:
-        """Measures finalists whole, beside dense; not where another machine's table decides."""
+        """Measures whole passes of finalists and dense, unless a table is given."""
         wanted = list(dict.fromkeys(candidates))
         if self.settings.latency_table is not None or set(wanted) <= set(self.records.measured_ms):
             return

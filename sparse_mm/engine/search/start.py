@@ -1,8 +1,8 @@
-"""What a search inside a training began with, kept beside its state.
+"""The run's state at the start of a search, saved with the search.
 
-A run that is resumed before its search may train other weights than the first time: on a GPU,
-sums come out in another order. Its scores would then be of other weights, and a search of hours
-lost. So the run's state at the beginning of the search is kept, and a resumed run takes it up.
+A run that is resumed before its search may reach slightly different weights, because a GPU sums in
+another order. Its saved scores would then be useless. So the run's state at the beginning of the
+search is saved, and a resumed run uses it.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ TRAINING = (
 
 
 def name_run(runner: Runner) -> None:
-    """Gives a run a name that travels with its checkpoints, unless it has one."""
+    """Gives a run a name that is saved in its checkpoints, unless it has one."""
     if RUN not in runner.message_hub.runtime_info:
         runner.message_hub.update_info(RUN, on_main_process(lambda: uuid4().hex))
 
@@ -70,7 +70,7 @@ class SearchStart:
         )
 
     def take_up(self, records: Records) -> str | None:
-        """Goes back to what the saved search began with, if only the weights came out otherwise.
+        """Restores the state of the saved search if only the weights differ.
 
         Args:
             records: Of the search as it would begin now.

@@ -82,7 +82,7 @@ def _plus_minus(score: str, error: float) -> str:
 
 
 def describe_noise(search: SparsitySearch) -> list[str]:
-    """How far scores lie from their trend over the ratios, so that nobody reads noise as gain.
+    """How far scores deviate from their trend over the ratios: the noise of a score.
 
     Returns:
         One line; none where there are too few scores to tell.

@@ -1,6 +1,6 @@
 """The latency table of a search: the deployment's, or this run's own, which is measured once.
 
-Rank 0 reads and measures; the others are told, since they may have no common disk.
+Rank 0 reads and measures, and sends the table to the others, which may not share its disk.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def table_for(
     settings: SearchSettings,
     say: Callable[[str], None],
 ) -> LatencyTable:
-    """Reads the table that the settings name, or this run's own; measures it where it is not there.
+    """Reads the table that the settings name, or this run's own; measures it if it is missing.
 
     Args:
         path: Of this run's own table.
@@ -102,9 +102,9 @@ def measure(
 ) -> LatencyTable:
     """Measures a table on an engine: component by component in PyTorch, by whole passes elsewhere.
 
-    A table that other programs disturb too much is measured once more; in PyTorch on a CPU in CPU
-    time of one thread, which they do not lengthen. Whether it can be trusted then, its ``spread``
-    tells (:data:`sparse_mm.search.estimate.NOISY`).
+    If other programs disturb a table too much, it is measured once more; for PyTorch on a CPU in
+    CPU time of one thread, which they do not increase. Its ``spread`` shows whether it can be
+    trusted (:data:`sparse_mm.search.estimate.NOISY`).
 
     Args:
         backbone: The backbone, on the device to measure.
