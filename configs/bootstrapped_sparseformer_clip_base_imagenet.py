@@ -1,5 +1,5 @@
-# A bootstrapped SparseFormer of CLIP's ViT-B/16 at 224x224 pixels, 48 + 1 tokens, tested without a
-# label seen: by the embeddings of the classes' names in the file that CLIP_CLASS_EMBEDDINGS names.
+# A bootstrapped SparseFormer of CLIP's ViT-B/16 at 224x224 pixels, 48 + 1 tokens, tested zero-shot,
+# with the embeddings of the class names in the file that CLIP_CLASS_EMBEDDINGS names.
 _base_ = './_base_/bootstrapped_sparseformer_imagenet.py'
 custom_imports = dict(imports=['sparse_mm', 'projects.bootstrapping'])
 

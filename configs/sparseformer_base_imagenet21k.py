@@ -1,8 +1,8 @@
 # SparseFormer-B on ImageNet-21K, to be finetuned by sparseformer_base_imagenet21k_finetune_*.py.
 # The paper gives no schedule for it; this is Swin's: 90 epochs, 5 of warm-up, 5e-4 per 512 images.
 #
-# One setting moves the data: the environment variable IMAGENET21K_ROOT (with our tools also
-# `--cfg-options data_root=FOLDER`); its train/ holds a folder of images for each class.
+# The environment variable IMAGENET21K_ROOT (or, with our tools, `--cfg-options data_root=FOLDER`)
+# names the folder of the data. Its train/ contains a folder of images for each class.
 _base_ = './sparseformer_base_imagenet.py'
 
 data_root = '{{$IMAGENET21K_ROOT:data/imagenet21k}}'
@@ -12,7 +12,7 @@ train_dataloader = dict(
     sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
     dataset=dict(type='ImageNet21k', data_root=data_root, split='train'),
 )
-# There is no usual validation split; the training tells its loss, the finetuning its accuracy.
+# There is no standard validation split, so the training reports only its loss.
 val_dataloader = None
 val_cfg = None
 val_evaluator = None

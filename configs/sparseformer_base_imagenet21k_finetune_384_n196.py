@@ -1,5 +1,5 @@
 # SparseFormer-B on ImageNet-1K at 384x384 pixels with 196 tokens: 84.8 % top-1 in the paper. It
-# goes on from the weights with 144 tokens, each of which becomes those that stand nearest:
+# continues from the weights with 144 tokens; each token is initialised with the nearest of them:
 #   --cfg-options model.backbone.init_cfg.checkpoint=FINETUNED.pth
 _base_ = './sparseformer_base_imagenet21k_finetune_384.py'
 

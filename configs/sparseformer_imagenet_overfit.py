@@ -1,6 +1,5 @@
-# A check on real images: a reduced SparseFormer learns 100 images of ImageNet by heart, from
-# scratch. Training and test set are the same: the first 100 files of the class folders in
-# IMAGENET_ROOT/val.
+# A check on real images: a reduced SparseFormer overfits 100 images of ImageNet, from scratch.
+# Training and test set are the same: the first 100 files of the class folders in IMAGENET_ROOT/val.
 _base_ = './_base_/sparseformer_reduced.py'
 
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'

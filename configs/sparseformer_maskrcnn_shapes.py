@@ -27,7 +27,7 @@ model = dict(
     ),
 )
 custom_hooks = [dict(type='LossScaleHook')]  # for --amp
-# A decayed RoI would drift to the image's corner.
+# Weight decay would move RoIs to the corner of the image.
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'token_rois': dict(lr_mult=0.4, decay_mult=0.0)})
 )

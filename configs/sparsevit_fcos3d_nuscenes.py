@@ -1,9 +1,9 @@
-# FCOS3D with SparseViT-T on nuScenes: mmdet3d's monocular detector on an ImageNet Swin-T, each
-# camera at 1600x900 by itself.
+# FCOS3D with SparseViT-T on nuScenes: mmdet3d's monocular detector on an ImageNet Swin-T, with each
+# camera separately at 1600x900.
 #
-# Dense as it stands; sparse with --cfg-options model.backbone.pruning_ratios=RATIOS. A search
-# (tools/search.py) needs --num-images to cover the whole validation set, without which the
-# official metric cannot be computed.
+# Dense by default; sparse with --cfg-options model.backbone.pruning_ratios=RATIOS. A search
+# (tools/search.py) needs --num-images to cover the whole validation set, without which the official
+# metric cannot be computed.
 _base_ = [
     'mmdet3d::_base_/models/fcos3d.py',
     'mmdet3d::_base_/schedules/mmdet-schedule-1x.py',

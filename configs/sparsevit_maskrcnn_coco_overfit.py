@@ -1,5 +1,5 @@
-# A check on real images: a reduced SparseViT learns 8 images of COCO by heart, from scratch.
-# Training and test set are the same 8 images; dense as it stands, sparse with
+# A check on real images: a reduced SparseViT overfits 8 images of COCO, from scratch. Training and
+# test set are the same 8 images; dense by default, sparse with
 #   --cfg-options model.backbone.pruning_ratios="[[.6,.6],[0,0],[.2,.2,.4,.4,.5,.5],[0,0]]"
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
@@ -16,7 +16,7 @@ train_pipeline = [
     dict(type='Resize', scale=(size, size), keep_ratio=False),
     dict(type='PackDetInputs'),
 ]
-# The metric counts the 8 images alone, from the truth that comes with each.
+# The metric uses only these 8 images, and the annotations loaded with them.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(size, size), keep_ratio=False),

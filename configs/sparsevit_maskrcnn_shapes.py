@@ -1,5 +1,6 @@
-# The embedded default: the whole method on generated scenes, on two CPU cores in about fourteen
-# minutes. One epoch dense from scratch, one with random ratios, the search, one to finetune.
+# The default config without a download: the whole method on generated scenes, on two CPU cores in
+# about fourteen minutes. One epoch dense from scratch, one with random ratios, the search, one to
+# finetune.
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
 max_epochs = 3

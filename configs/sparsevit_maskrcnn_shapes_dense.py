@@ -1,5 +1,5 @@
-# The embedded default: a small SparseViT and light Mask R-CNN heads learn generated scenes from
-# scratch, on two CPU cores in about ten minutes.
+# The default dense config without a download: a small SparseViT and light Mask R-CNN heads learn
+# generated scenes from scratch, on two CPU cores in about ten minutes.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',

@@ -1,5 +1,5 @@
-# The small objects' detector with random ratios alone: what tools/benchmarks/small_objects.py
-# searches on and finetunes from.
+# The detector of small objects, trained with random ratios. tools/benchmarks/small_objects.py
+# searches and finetunes these weights.
 _base_ = './sparsevit_maskrcnn_small_shapes.py'
 
 max_epochs = 1

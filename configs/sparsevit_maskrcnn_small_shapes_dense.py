@@ -1,7 +1,8 @@
-# A task that needs resolution: objects of 12 to 48 pixels on busy ground, three to eight in a scene
-# of 896x896, so that most windows hold none. The detector of the generated scenes, with six genes
-# and smaller anchors, learns on crops with more objects an area, or most of a step would be about
-# the ground (after 650 steps on crops of one or two it found nothing); whole scenes test it.
+# A task that needs resolution: objects of 12 to 48 pixels on a textured background, three to eight
+# in a scene of 896x896, so that most windows contain none. The detector is that of the generated
+# scenes, with six genes and smaller anchors. It is trained on crops with a higher density of
+# objects: after 650 steps on crops with one or two objects it detected nothing. It is tested on
+# whole scenes.
 _base_ = './sparsevit_maskrcnn_shapes_dense.py'
 
 data_root = '{{$SMALL_SHAPES_ROOT:data/small_shapes}}'

@@ -1,6 +1,8 @@
-"""Reports what a config's data sets hold, and what is missing or broken: ``check_data.py CONFIG``.
+"""Reports what the data sets of a config contain, and what is missing or broken.
 
-Nothing is trained, and no more than a few samples of each set are opened, so that it takes seconds.
+python tools/check_data.py CONFIG
+
+Nothing is trained, and only a few samples of each set are opened, so it takes seconds.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""The front of a search as a drawing that describes the setting under the pointer.
+"""The front of a search as an SVG plot with tooltips.
 
-It is plain SVG inside HTML: no script, nothing from elsewhere. Browsers show the ``<title>`` of the
-point under the pointer, and of the one that has the focus.
+It is plain SVG inside HTML, without scripts or other files. Browsers show the ``<title>`` of the
+point under the pointer or with the focus.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The demo's page: what it found, in one HTML file without anything from elsewhere."""
+"""The demo's page: its results in one HTML file that needs no other files."""
 
 import base64
 import html

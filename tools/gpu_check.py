@@ -1,10 +1,10 @@
-"""Checks all backbones on a GPU in some minutes, and measures their speed.
+"""Checks all backbones on a GPU in a few minutes, and measures their speed.
 
     python tools/gpu_check.py [--seconds 420] [--out work_dirs/gpu_check]
 
 Correctness against the CPU, attention kernels, tables, training steps, and a learning curve while
-time is left. Each section runs in a process of its own with a share of the time; what is found is
-written as it comes, so a run that is cut off keeps what it had. docs/gpu.md has the whole recipe.
+time is left. Each section runs in a process of its own with a share of the time; results are
+written at once, so an interrupted run keeps them. docs/gpu.md has the whole recipe.
 """
 
 import argparse
@@ -71,13 +71,13 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--seconds', type=finite, default=420, help='for all sections (default: 420)'
+        '--seconds', type=finite, default=420, help='time for all sections (default: 420)'
     )
     parser.add_argument(
         '--out', default='work_dirs/gpu_check', help='folder for gpu_check.json and gpu_check.md'
     )
     parser.add_argument(
-        '--only', nargs='+', choices=[plan.name for plan in PLANS], help='these sections alone'
+        '--only', nargs='+', choices=[plan.name for plan in PLANS], help='run only these sections'
     )
     parser.add_argument(
         '--dry-run',

@@ -1,7 +1,7 @@
 """Writes the sparse config of any Swin config: ``python tools/make_sparse.py mmdet::swin/….py``.
 
-The file inherits the host's config. It puts SparseViT in Swin's place and adds the hooks that adapt
-the model, search its ratios and finetune the winner, beside the hooks that the config has.
+The file inherits the host's config. It replaces Swin by SparseViT and adds the hooks that adapt the
+model, search its ratios and finetune the winner. The config's own hooks are kept.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='PACKAGE::PATH of a host, or a file')
     parser.add_argument('--checkpoint', help='the trained dense model, to start from')
     parser.add_argument('--out', help='the file to write (default: sparse_NAME.py here)')
-    parser.add_argument('--budget', default='latency=0.7', help='of the search (%(default)s)')
+    parser.add_argument(
+        '--budget', default='latency=0.7', help='budget of the search (%(default)s)'
+    )
     return parser.parse_args()
 
 

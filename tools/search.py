@@ -1,8 +1,8 @@
 """Searches the best pruning ratios of a model: ``python tools/search.py CONFIG CHECKPOINT``.
 
 Works for every config with a SparseViT backbone and a validation set: detection, segmentation, 3D,
-classification. The winner, ``sparsity_search/best.json`` in the work directory, is what
-``pruning_ratios`` of the backbone takes.
+classification. The winner, ``sparsity_search/best.json`` in the work directory, can be used as
+``pruning_ratios`` of the backbone.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line; what is not given comes from the config's SparsitySearchHook."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
-    parser.add_argument('checkpoint', help='weights, best adapted to sparsity')
+    parser.add_argument('checkpoint', help='weights, which should be adapted to sparsity')
     parser.add_argument(
         '--budget',
         nargs='+',
@@ -54,25 +54,41 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--metric', help="the score: coco/bbox_mAP, …, of the config's evaluator; or loss"
     )
-    parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
-    parser.add_argument('--evaluations', type=whole, help='settings to score for each budget')
-    parser.add_argument('--generations', type=whole, help='the same, in populations')
-    parser.add_argument('--population', type=whole, help='settings of a generation')
-    parser.add_argument('--parents', type=whole, help='how many of the best have offspring')
+    parser.add_argument(
+        '--rule', choices=['greater', 'less'], help='whether a greater or a smaller score is better'
+    )
+    parser.add_argument(
+        '--evaluations', type=whole, help='number of settings to score for each budget'
+    )
+    parser.add_argument('--generations', type=whole, help='the same, as a number of populations')
+    parser.add_argument('--population', type=whole, help='number of settings in a generation')
+    parser.add_argument(
+        '--parents', type=whole, help='number of the best settings that have offspring'
+    )
     parser.add_argument('--mutation', type=finite, help='probability of changing a ratio')
-    parser.add_argument('--strategy', choices=STRATEGIES, help='how to search')
-    parser.add_argument('--seed', type=whole, help='start of all random numbers')
+    parser.add_argument('--strategy', choices=STRATEGIES, help='strategy of the search')
+    parser.add_argument('--seed', type=whole, help='seed of all random numbers')
     parser.add_argument('--choices', nargs='+', type=finite, help='ratios to choose from')
     parser.add_argument(
         '--stage-limits', nargs='+', type=finite, help='largest ratio of each stage'
     )
-    parser.add_argument('--num-images', type=whole, help='validation images for a score')
-    parser.add_argument('--finalists', type=whole, help='how many are scored again, on more images')
-    parser.add_argument('--final-images', type=whole, help='on how many (default: all)')
-    parser.add_argument('--image-size', nargs=2, type=whole, metavar=('H', 'W'), help='for costs')
-    parser.add_argument('--batch', type=whole, help='images, for costs')
+    parser.add_argument('--num-images', type=whole, help='number of validation images for a score')
+    parser.add_argument(
+        '--finalists', type=whole, help='number of settings that are scored again, on more images'
+    )
+    parser.add_argument(
+        '--final-images', type=whole, help='number of images for the finalists (default: all)'
+    )
+    parser.add_argument(
+        '--image-size',
+        nargs=2,
+        type=whole,
+        metavar=('H', 'W'),
+        help='image size for latencies and MACs',
+    )
+    parser.add_argument('--batch', type=whole, help='batch size for latencies and MACs')
     add_engine_options(parser)
-    parser.add_argument('--dtype', help='of latencies: float32, float16, bfloat16')
+    parser.add_argument('--dtype', help='dtype of latencies: float32, float16, bfloat16')
     parser.add_argument(
         '--latency-table', help='JSON file of tools/analysis_tools/latency_table.py'
     )

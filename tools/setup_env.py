@@ -1,12 +1,12 @@
 """Makes the virtual environment: ``python3 tools/setup_env.py``, what ``make setup`` calls.
 
-Only the standard library is used, since nothing else is there yet. Steps that are done already
-are skipped; a changed requirements file redoes them.
+Only the standard library is used, because nothing else is installed yet. Finished steps are
+skipped, unless a requirements file has changed.
 
 By default nothing is compiled: ``mmcv-lite`` is installed, and ``sparse_mm/mmcv_ops`` stands in
-for its operators. ``--mmcv compiled`` installs mmcv with its own. Both own the same folder, so
-where one is, the other is never installed over it: mmcv-lite makes way for compiled mmcv, and
-compiled mmcv stays.
+for its operators. ``--mmcv compiled`` installs mmcv with its own. Both use the same folder, so
+neither is installed over the other: mmcv-lite is removed for compiled mmcv, and compiled mmcv is
+kept.
 
 ``--stack onedl`` installs the hosts' maintained forks instead, into an environment of its own.
 """

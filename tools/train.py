@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from this checkpoint; without a value, from the latest in the work directory',
+        help='resume from this checkpoint; without a value, from the latest in the work directory',
     )
     return parser.parse_args()
 

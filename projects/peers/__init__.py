@@ -1,7 +1,6 @@
-"""Models that the papers' tables compare with, where no host package has them.
+"""Models of the papers' tables that no host package has.
 
-Importing it registers them. Each is as small as its counts allow: forward pass, fresh weights, no
-training recipe.
+Importing it registers them. Each has a forward pass and random weights, but no training recipe.
 """
 
 from projects.peers.few_tokens import FewTokens

@@ -1,4 +1,4 @@
-"""Other ways to as few tokens as SparseFormer has: dense networks that leave 7×7 places."""
+"""Dense networks with as few tokens as SparseFormer: their last map is 7×7."""
 
 from collections.abc import Callable
 

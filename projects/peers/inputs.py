@@ -1,4 +1,4 @@
-"""The one check that these models share: their positions are made for one size of input."""
+"""The check of these models' inputs: position embeddings are for one size."""
 
 from torch import Tensor
 

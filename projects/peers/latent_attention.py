@@ -1,4 +1,4 @@
-"""What both Perceivers are made of: Fourier positions, and a layer whose queries are latents.
+"""The layers of both Perceivers: Fourier positions, and attention from latents.
 
 Perceiver (Jaegle et al., ICML 2021, https://arxiv.org/abs/2103.03206), section 3.
 """

@@ -1,4 +1,4 @@
-"""Perceiver IO: latents that attend to the image once; a query reads the class from them."""
+"""Perceiver IO: latents attend to the image once; a class query attends to them."""
 
 import torch
 from mmengine.model import BaseModule

@@ -1,4 +1,4 @@
-"""SlowFast: a wide network on few frames beside a narrow one on many."""
+"""SlowFast: a wide network on few frames and a narrow one on many."""
 
 import torch
 from mmengine.model import BaseModule

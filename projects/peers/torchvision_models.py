@@ -1,4 +1,4 @@
-"""Models that torchvision has, built like all others: by their settings."""
+"""torchvision's models, built from a config like all others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""ViViT with a factorised encoder: each moment by itself, then all moments."""
+"""ViViT with a factorised encoder: spatial attention first, then temporal attention."""
 
 import torch
 from mmengine.model import BaseModule

@@ -1,9 +1,9 @@
 """Times backbones side by side: ``benchmark.py --run NAME CONFIG [key=value ...] --run ...``.
 
-Each ``--run`` names a config, or a registered backbone, and what to change in it; ``--preset`` has
-the documentation's tables. All runs take turns within one measurement, together with products of
-two square matrices: their ratios hold on a noisy machine, too, and the share of the matrix rate
-says what the machine would still give. Memory is measured apart, afterwards.
+Each ``--run`` names a config, or a registered backbone, and overrides; ``--preset`` has the tables
+of the documentation. All runs take turns within one measurement, together with products of two
+square matrices. So ratios are reliable on a noisy machine, too, and speeds can be compared with the
+machine's rate for matrix products. Memory is measured separately, afterwards.
 """
 
 import argparse
@@ -86,15 +86,19 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=list(PRECISIONS),
         default=['float32'],
-        help='of the backbones in these engines, as far as an engine has it (default: float32)',
-    )
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
-    parser.add_argument('--threads', type=whole, help='threads of the CPU')
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
+        help='precisions of the backbones, for engines that support them (default: float32)',
     )
     parser.add_argument(
-        '--compile', choices=COMPILE_MODES, default='none', help="torch.compile's mode"
+        '--dtype', choices=list(DTYPES), default='float32', help='dtype of autocast'
+    )
+    parser.add_argument('--threads', type=whole, help='number of CPU threads')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='device to measure on',
+    )
+    parser.add_argument(
+        '--compile', choices=COMPILE_MODES, default='none', help='mode of torch.compile'
     )
     parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     parser.add_argument(

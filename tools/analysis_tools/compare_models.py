@@ -1,7 +1,7 @@
 """Builds, counts and times every row of the papers' tables, beside the papers' figures.
 
-Nothing is trained and no data set is needed: accuracies are the papers' alone, and marked as such.
-Rows of a table take turns, so that their ratios hold on a noisy machine, too.
+Nothing is trained and no data set is needed: accuracies are those of the papers, and marked as
+such. Rows of a table take turns, so that their ratios are reliable on a noisy machine, too.
 """
 
 import argparse
@@ -36,15 +36,21 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--table', nargs='+', choices=[*TABLES, 'all'], default=['all'], help='default: all'
     )
-    parser.add_argument('--only', nargs='+', default=[], metavar='ROW', help='rows, by their names')
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
+        '--only', nargs='+', default=[], metavar='ROW', help='names of the rows to measure'
     )
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='autocast to it')
-    parser.add_argument('--batch', type=whole, help="images to time at once (default: the table's)")
-    parser.add_argument('--threads', type=whole, help='threads of the CPU')
     parser.add_argument(
-        '--compile', choices=COMPILE_MODES, default='none', help="torch.compile's mode"
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='device to measure on',
+    )
+    parser.add_argument(
+        '--dtype', choices=list(DTYPES), default='float32', help='dtype of autocast'
+    )
+    parser.add_argument('--batch', type=whole, help="images to time at once (default: the table's)")
+    parser.add_argument('--threads', type=whole, help='number of CPU threads')
+    parser.add_argument(
+        '--compile', choices=COMPILE_MODES, default='none', help='mode of torch.compile'
     )
     parser.add_argument(
         '--seconds',
@@ -53,9 +59,11 @@ def parse_args() -> argparse.Namespace:
         help='about how long to time each table (default: 60), three rounds at least',
     )
     parser.add_argument(
-        '--count-only', action='store_true', help='neither times nor memory: seconds, not minutes'
+        '--count-only',
+        action='store_true',
+        help='count only, without times and memory; takes seconds',
     )
-    parser.add_argument('--json', metavar='FILE', help='file to write what was found to')
+    parser.add_argument('--json', metavar='FILE', help='file to write the figures to')
     parser.add_argument('--markdown', metavar='FILE', help='page to write, with all tables')
     parser.add_argument('--pictures', metavar='FOLDER', help='folder to draw the pictures into')
     parser.add_argument(

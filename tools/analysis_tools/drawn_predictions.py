@@ -1,4 +1,4 @@
-"""What a model finds on a picture, drawn in by its host's visualizer."""
+"""A model's predictions for an image, drawn by its host's visualizer."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
 """Measures how far each engine's outputs are from PyTorch's in float32, on a config's test images.
 
 Every output is compared as a whole: the norm of the difference over the norm. Rounding can also
-decide which windows are kept: a second graph of each engine gives those that its blocks compute,
-and is counted which share of PyTorch's are not among them. With --metric the whole model is tested
-by the config's evaluator, too, its backbone in each engine.
+change which windows are kept: a second graph of each engine outputs the windows that its blocks
+compute, and the share of PyTorch's windows that are missing is reported. With --metric the whole
+model is also tested by the config's evaluator, with its backbone in each engine.
 
 python tools/analysis_tools/engine_error.py CONFIG --checkpoint WEIGHTS.pth --ratios 0 0.3 0.6
 """

@@ -1,8 +1,8 @@
-"""Computes which share of SparseFormer's sampling points lies on objects, by focusing iteration.
+"""Computes the share of SparseFormer's sampling points on objects, for each iteration.
 
 python tools/analysis_tools/focus_share.py configs/sparseformer_small_objects.py CHECKPOINT
 
-The test set must be one of ShapePictures, which know where their shapes are.
+The test set must be one of ShapePictures, which contain the positions of the shapes.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Counts the multiply-accumulates (MACs) that a model really runs, and its parameters.
+"""Counts the multiply-accumulates (MACs) that a model executes, and its parameters.
 
-Every matrix product, convolution and attention product that PyTorch executes is counted, so what
-pruning skips is not there, and what padding adds is. That is how the papers' tables count.
+Every matrix product, convolution and attention product that PyTorch executes is counted, so pruned
+windows are not included, and padding is. The papers' tables count in the same way.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A picture at half of its size, as a dense model sees it: the paper's other way to save as much.
+"""An image at half of its size for a dense model: another way to reduce the cost as much.
 
 Half of the height and width leaves a quarter of the pixels; at full size, a quarter of the windows
 costs about as much (Chen et al., CVPR 2023, section 1).

@@ -1,4 +1,4 @@
-"""Measures the latency of each component of a SparseViT here, for a search that runs elsewhere.
+"""Measures the latency of each module of a SparseViT, for a search on another machine.
 
 Run it on the machine where the model will be deployed; name the file it writes as ``latency_table``
 of the search. No data and no weights are needed.
@@ -42,10 +42,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--batch', type=whole, default=4, help='images (default: 4)')
     add_engine_options(parser)
-    parser.add_argument('--dtype', choices=list(DTYPES), default='float32', help='of the backbone')
-    parser.add_argument('--choices', nargs='+', type=finite, default=list(CHOICES), help='ratios')
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where to measure'
+        '--dtype', choices=list(DTYPES), default='float32', help='dtype of the backbone'
+    )
+    parser.add_argument(
+        '--choices', nargs='+', type=finite, default=list(CHOICES), help='ratios to measure'
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='device to measure on',
     )
     parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     return parser.parse_args()

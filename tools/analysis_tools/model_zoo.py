@@ -3,7 +3,7 @@
 python tools/analysis_tools/model_zoo.py [--out docs/model_zoo.md]
 
 MACs and parameters are the backbone's, counted without computing (on torch's meta device). Metrics
-of the papers come from the metafiles. What was measured here is named below, with its place in
+of the papers come from the metafiles. Our own results are listed below, with their section of
 docs/results.md.
 """
 

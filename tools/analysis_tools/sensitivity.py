@@ -2,8 +2,8 @@
 
 python tools/analysis_tools/sensitivity.py CONFIG CHECKPOINT
 
-Scores are those of tools/search.py: the same metric, validation images and ratios, on the weights
-as they are, dense or adapted. Stages whose curve falls early are those that a search prunes least.
+Scores are those of tools/search.py: the same metric, validation images and ratios, for dense or
+adapted weights. A search prunes stages the least whose curve drops early.
 """
 
 import argparse
@@ -52,13 +52,17 @@ def parse_args() -> argparse.Namespace:
     add_config_options(parser)
     parser.add_argument('checkpoint', help='weights, dense or adapted to sparsity')
     parser.add_argument('--metric', help="the score, of the config's evaluator: coco/bbox_mAP")
-    parser.add_argument('--rule', choices=['greater', 'less'], help='which scores are better')
+    parser.add_argument(
+        '--rule', choices=['greater', 'less'], help='whether a greater or a smaller score is better'
+    )
     parser.add_argument(
         '--ratios', nargs='+', type=finite, help='ratios to score (default: those of the search)'
     )
-    parser.add_argument('--num-images', type=whole, help='validation images for a score')
-    parser.add_argument('--seed', type=whole, help='which validation images')
-    parser.add_argument('--shape', nargs=2, type=whole, metavar=('H', 'W'), help='for the MACs')
+    parser.add_argument('--num-images', type=whole, help='number of validation images for a score')
+    parser.add_argument('--seed', type=whole, help='seed of the choice of validation images')
+    parser.add_argument(
+        '--shape', nargs=2, type=whole, metavar=('H', 'W'), help='image size for the MACs'
+    )
     return parser.parse_args()
 
 

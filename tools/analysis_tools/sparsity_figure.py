@@ -1,4 +1,4 @@
-"""The figure of one picture: how many layers computed each window, beside what the model finds."""
+"""The figure of one image: layers that computed each window, and the predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Compares ways of searching, uniform ratios and dense, after the same finetuning.
 
 Each search starts from one adapted checkpoint with the same budgets and evaluations and another
-seed; each winner is finetuned by the same config with the same seeds. What is done already is not
-done again.
+seed; each winner is finetuned by the same config with the same seeds. Finished runs are not
+repeated.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """Measures how many settings a search scores in a minute with several processes of one machine.
 
-``python tools/benchmarks/scaling.py CONFIG [CHECKPOINT]`` searches anew for each number of
-processes, which it starts by ``torchrun``, in turns. Timed is the evolution with all that belongs
-to it: scoring, exchange, what rank 0 writes. Not timed are the start, the first two settings, which
-one process scores whatever their number, and the measuring of finalists. Each process has one
-thread, and loads its images itself. Run it where nothing else runs; weights are random without a
-checkpoint, which only some metrics can score.
+``python tools/benchmarks/scaling.py CONFIG [CHECKPOINT]`` runs a search for each number of
+processes, started by ``torchrun``, in turns. The time is that of the evolution: scoring,
+communication, and the files that rank 0 writes. It does not include the start, the first two
+settings, which a single process scores, and the measurement of finalists. Each process has one
+thread and loads its own images. Run it on an idle machine. Without a checkpoint the weights are
+random, which only some metrics can score.
 """
 
 import argparse
@@ -51,24 +51,30 @@ def parse_args() -> argparse.Namespace:
         type=whole,
         nargs='+',
         default=[1, 2, 3, 4],
-        help='numbers of processes, of which the first is the measure (default: 1 2 3 4)',
+        help='numbers of processes; rates are relative to the first (default: 1 2 3 4)',
     )
-    parser.add_argument('--evaluations', type=whole, default=48, help='settings (default: 48)')
+    parser.add_argument(
+        '--evaluations', type=whole, default=48, help='settings to score (default: 48)'
+    )
     parser.add_argument(
         '--population',
         type=whole,
         default=12,
         help='settings of a generation, best a multiple of each number of processes (default: 12)',
     )
-    parser.add_argument('--num-images', type=whole, default=50, help='for a score (default: 50)')
-    parser.add_argument('--turns', type=whole, default=3, help='searches of each (default: 3)')
+    parser.add_argument(
+        '--num-images', type=whole, default=50, help='images for a score (default: 50)'
+    )
+    parser.add_argument(
+        '--turns', type=whole, default=3, help='searches for each number of processes (default: 3)'
+    )
     parser.add_argument('--json', help='file for the figures')
     parser.add_argument('--result', help=argparse.SUPPRESS)  # of a process that is started here
     return parser.parse_args()
 
 
 class TimedSearch(SparsitySearch):
-    """Takes the time from the moment that all processes begin until they are done together."""
+    """Measures the time from the start of all processes to their end."""
 
     seconds = 0.0
 

@@ -1,10 +1,10 @@
 """Simulates racing of candidates in a search, on generated landscapes.
 
-Racing scores a candidate on some images first, beside the best one so far on the same images, and
-drops it where it is clearly worse; the images that it spares go to other candidates. The landscapes
-are as steep and as noisy as the scores in docs/results.md; part of a score's noise is that of the
-images, the same for every candidate. What is compared is the regret: how much better than the
-winner the best candidate within the budget is, without noise, after as many images in all.
+Racing first scores a candidate on some images, compares it with the best one so far on the same
+images, and drops it if it is clearly worse. The saved evaluations go to other candidates. The
+landscapes are as steep and as noisy as the scores in docs/results.md; part of a score's noise is
+that of the images, the same for every candidate. The regret is compared: how much better than the
+winner the best candidate within the budget is, without noise, for the same total number of images.
 """
 
 import argparse

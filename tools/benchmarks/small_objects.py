@@ -2,12 +2,12 @@
 
 ``python tools/benchmarks/small_objects.py --work-dir W``
 
-Trains the dense detector, then the same at half resolution and with a narrower backbone; adapts
-the dense one, searches and finetunes in every way, and finetunes what the paper compares with:
-without adaptation, ranked anew in every block, by attention, at random. Ends after the dense
-trainings where half the resolution costs less than 0.03 box mAP: then the task shows nothing.
-
-What is done is not done again, and a training that was interrupted goes on after its last epoch.
+Trains the dense detector, then the same at half resolution and with a narrower backbone. Adapts the
+dense one, searches with every strategy and finetunes the winners. Also finetunes the paper's
+comparisons: without adaptation, windows ranked in every block, by attention, at random. Stops after
+the dense trainings if half the resolution costs less than 0.03 box mAP, because the task then does
+not need resolution. Finished runs are not repeated, and an interrupted training continues after its
+last epoch.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""What a pass costs on a GPU, counted without one: kernels, bytes that they move, and waits.
+"""Counts the kernels, bytes and synchronisations of a pass on a GPU, without a GPU.
 
     python -m tools.benchmarks.traffic
 
-Passes run on fake CUDA tensors, which have shapes and no numbers. A kernel is an operator that is
-no view; its bytes are those of its inputs and outputs, and of a gather's source those that it
-takes. So this is eager PyTorch; what a compiler would join is counted apart. Attention is the
-memory-efficient kernel, which PyTorch takes where a bias is added and cuDNN is left out.
+Passes run on fake CUDA tensors, which have shapes but no values. Each operator that is not a view
+is a kernel; its bytes are those of its inputs and outputs, and for a gather only those that it
+reads. This is eager PyTorch, so operators that a compiler would fuse are counted separately.
+Attention is the memory-efficient kernel, which PyTorch uses with a bias and without cuDNN.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """A whole model for timing: backbone, neck, heads and post-processing, on images of one size.
 
-Weights are random, so a detector finds boxes everywhere: post-processing has as much to do as its
-settings allow. Preparing the images is not in it.
+Weights are random, so a detector finds boxes everywhere, and post-processing has as many as its
+settings allow. The preprocessing of images is not included.
 """
 
 import math

@@ -1,14 +1,14 @@
 """Exports a config's backbone, or its whole model, to ONNX or to a program of torch.export.
 
-The pruning ratios are constants of what is exported: windows that they prune are computed nowhere
-in it. The file takes its name only after it ran and gave what PyTorch gives.
+The pruning ratios are constants of the exported graph, which does not compute pruned windows. The
+file is saved only after its outputs have been compared with PyTorch's.
 
 python tools/deployment/export.py CONFIG CHECKPOINT --out backbone.onnx
 python tools/deployment/export.py CONFIG CHECKPOINT --out model.onnx --whole
 
 Models of clips are exported for one number of frames, too; several views of a video are a batch.
-A whole model is described in a JSON file beside it: what the outputs are, and how images are made
-fit for it. tools/deployment/run_exported.py runs it.
+A JSON file beside a whole model describes its outputs and its preprocessing.
+tools/deployment/run_exported.py runs it.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Runs an exported whole model on images: ``run_exported.py model.onnx IMAGE ...``.
 
-Classifiers and segmentors need this file, numpy, OpenCV and ONNX Runtime or OpenVINO. A detector's
-boxes are decoded by the rest of its model in PyTorch, for which --config and --checkpoint stand.
-Clips are read by the test pipeline of --config; the scores of a video's views are averaged.
+Classifiers and segmentors need this file, numpy, OpenCV and ONNX Runtime or OpenVINO. The boxes of
+a detector are decoded by the rest of its model in PyTorch, from --config and --checkpoint. Clips
+are read by the test pipeline of --config; the scores of a video's views are averaged.
 """
 
 import argparse
@@ -30,11 +30,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('images', nargs='+', type=path, help='image files, or videos')
     parser.add_argument(
-        '--engine', choices=['onnxruntime', 'openvino'], default='onnxruntime', help='what computes'
+        '--engine',
+        choices=['onnxruntime', 'openvino'],
+        default='onnxruntime',
+        help='engine that runs the file',
     )
-    parser.add_argument('--config', type=path, help='of a detector, or of a model of clips')
-    parser.add_argument('--checkpoint', type=path, help='of a detector')
-    parser.add_argument('--score', type=float, default=0.3, help='of boxes to print (default: 0.3)')
+    parser.add_argument('--config', type=path, help='config, for detectors and models of clips')
+    parser.add_argument('--checkpoint', type=path, help='checkpoint, for detectors')
+    parser.add_argument(
+        '--score', type=float, default=0.3, help='lowest score of boxes to print (default: 0.3)'
+    )
     parser.add_argument(
         '--out', type=path, help="folder for segmentors' maps, as PNG of class numbers"
     )

@@ -2,7 +2,7 @@
 
 The file holds the weights, averaged ones (EMA) if there are any, the pruning ratios, and what is
 needed to use them (classes, the config's text); no optimizer and no history. It is a PyTorch
-checkpoint (``.pth``) or a ``.safetensors`` file, and loads wherever checkpoints do.
+checkpoint (``.pth``) or a ``.safetensors`` file, and can be loaded like any checkpoint.
 """
 
 import argparse
@@ -35,12 +35,14 @@ DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', help='of a training')
+    parser.add_argument('checkpoint', help='checkpoint of a training')
     parser.add_argument('out', help='file to write: .pth or .safetensors')
     parser.add_argument(
         '--raw', action='store_true', help='take the weights themselves, not their average (EMA)'
     )
-    parser.add_argument('--dtype', choices=list(DTYPES), help='of the weights (default: as saved)')
+    parser.add_argument(
+        '--dtype', choices=list(DTYPES), help='dtype of the weights (default: as saved)'
+    )
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
 """Converts an authors' SparseFormer checkpoint for mmpretrain's ImageClassifier with our backbone.
 
-The training code's checkpoints (its averaged weights where it has them) and the library's are told
-apart by their keys; archs by their shapes, and CLIP's by a classifier without a bias. ``meta`` of
-the file holds the backbone's type and settings: the arch, and for the library's model for clips
+Checkpoints of the training code (their averaged weights, if there are any) and of the library are
+recognised by their keys, archs by their shapes, and CLIP's by a classifier without a bias. ``meta``
+of the file holds the backbone's type and settings: the arch, and for the library's model for clips
 ``replicates`` and ``constants``.
 """
 

@@ -1,8 +1,8 @@
-"""Pages of the documentation's site that lie elsewhere in the repository: a hook of MkDocs.
+"""A hook of MkDocs for pages that are outside the docs folder.
 
 The README becomes the first page, and the projects' READMEs, CONTRIBUTING and CHANGELOG pages of
-their own. Links between pages stay links; a link to a file that is no page (a config, a folder of
-code) becomes its text, since the site does not hold it. A link to what is not there ends the build.
+their own. Links between pages stay links; a link to a file that is not a page (a config, a folder
+of code) becomes plain text. A broken link ends the build.
 """
 
 import posixpath

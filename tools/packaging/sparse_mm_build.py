@@ -1,13 +1,13 @@
 """The build backend of pyproject.toml: setuptools, start files of Python, and configs.
 
 Setuptools has no setting that puts a file ending in ``.pth`` beside a package, and leaves it out
-of editable installs. So the wheel that it builds, editable or not, gets both files here; pip
-removes them with the package. ``sparse_mm/mmcv_finder.py`` says what they are for.
+of editable installs. So this backend adds both files to the wheel, editable or not; pip removes
+them with the package. ``sparse_mm/mmcv_finder.py`` describes their purpose.
 
 An ordinary wheel also gets ``sparse_mm/.mim``, where MMEngine and MIM look for what a package
-publishes: configs, tools, projects, the model index. MMEngine wants a folder in a name of a config
-that is inherited, and ours lie in one folder: so each published config is there a second time, by
-its name in the model index, ``sparse_mm::sparsevit/NAME.py``, as a file that inherits it.
+publishes: configs, tools, projects, the model index. MMEngine needs a folder in the name of an
+inherited config, but ours are all in one folder. So each published config has a second file under
+its name in the model index, ``sparse_mm::sparsevit/NAME.py``, which inherits it.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """BEVDet: 3D detection from surround-view cameras in bird's-eye view, for mmdet3d.
 
-Importing it registers the parts below.
+Importing it registers the modules below.
 """
 
 from projects.bevdet.bevdet.bev_encoder import LSSFPN, BEVResNet

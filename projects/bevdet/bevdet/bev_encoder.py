@@ -1,4 +1,4 @@
-"""What works on the map of the ground, and the fusing of two levels that images use too.
+"""The encoder of the BEV map, and the fusion of two levels, which is also used for images.
 
 BEVDet (Huang et al., 2021, section 3.1): a small residual network, and a feature pyramid that joins
 its finest and its coarsest map.

@@ -1,8 +1,8 @@
-"""Lift, splat: image features with a guess of their depth are laid out on the ground.
+"""Lift, splat: projects image features with estimated depths onto a BEV grid.
 
-Every cell of an image feature map is lifted to one point per depth bin, weighted by how likely that
-depth is, and all points that fall into one cell of the bird's-eye view are summed (Philion and
-Fidler, Lift, Splat, Shoot, ECCV 2020, section 3; BEVDet, Huang et al., 2021, section 3.1).
+Every cell of an image feature map is lifted to one point per depth bin, weighted by the probability
+of that depth, and all points in one cell of the bird's-eye view are summed (Philion and Fidler,
+Lift, Splat, Shoot, ECCV 2020, section 3; BEVDet, Huang et al., 2021, section 3.1).
 """
 
 from collections.abc import Sequence

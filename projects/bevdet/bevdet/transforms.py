@@ -1,7 +1,7 @@
 """Loading and augmenting the images of several cameras, and the scene around them.
 
-One matrix per camera is kept true through all of it: ``lidar2img``, ``(4, 4)``, takes a point of
-the (augmented) LiDAR frame to ``(u * d, v * d, d, 1)``, its pixel in the (augmented) image and its
+One matrix per camera is updated by every step: ``lidar2img``, ``(4, 4)``, takes a point of the
+(augmented) LiDAR frame to ``(u * d, v * d, d, 1)``, its pixel in the (augmented) image and its
 depth in metres. Pixel centres have whole coordinates.
 """
 

@@ -1,6 +1,6 @@
-# The embedded default for 3D: a small BEVDet learns generated driving scenes
+# The default 3D config without a download: a small BEVDet learns generated driving scenes
 # (projects/bevdet/driving, drawn on first use) from scratch, on two CPU cores in about twenty
-# minutes, and is judged by nuScenes' official evaluation.
+# minutes, and is tested by nuScenes' official evaluation.
 _base_ = './bevdet_swint_256x704.py'
 custom_imports = dict(imports=['sparse_mm', 'projects.bevdet.bevdet', 'projects.bevdet.driving'])
 
@@ -54,8 +54,8 @@ model = dict(
 )
 
 train_pipeline = _base_.train_pipeline
-# Mirrored, where an object looks to could be told from fine detail alone, for which small images
-# and a short training do not suffice.
+# No mirroring: the orientation of a mirrored object would show only in fine detail, which a short
+# training on small images cannot learn.
 train_pipeline[2].update(size=image_size, zoom=(-0.05, 0.05), rotate=(-2.0, 2.0), flip=0.0)
 train_pipeline[3].update(rotate=(-10.0, 10.0), flip=(0.0, 0.0))
 train_pipeline[4].point_cloud_range = ground

@@ -1,6 +1,6 @@
-# The row "SparseViT 288x792, 113.9 GMACs" of the paper's table. Which ratios the authors' search
-# found was not published; these keep as many MACs (113.9).
-# Finetunes weights adapted to sparsity: --cfg-options load_from=ADAPTED.pth
+# The row "SparseViT 288x792, 113.9 GMACs" of the paper's table. The authors did not publish its
+# ratios. These have as many MACs (113.9). Finetunes weights adapted to sparsity: --cfg-options
+# load_from=ADAPTED.pth
 _base_ = './bevdet_swint_256x704.py'
 
 image_size = (288, 792)

@@ -1,6 +1,6 @@
-# The row "SparseViT 256x704, 58.6 GMACs" of the paper's table. Which ratios the authors' search
-# found was not published; these keep as many MACs (58.7).
-# Finetunes weights adapted to sparsity: --cfg-options load_from=ADAPTED.pth
+# The row "SparseViT 256x704, 58.6 GMACs" of the paper's table. The authors did not publish its
+# ratios. These have as many MACs (58.7). Finetunes weights adapted to sparsity: --cfg-options
+# load_from=ADAPTED.pth
 _base_ = './bevdet_swint_256x704.py'
 
 model = dict(

@@ -1,4 +1,5 @@
-"""Driving scenes in nuScenes' form, drawn on first use; importing it registers their data set."""
+"""Driving scenes in the format of nuScenes, drawn on first use; importing it registers their data
+set."""
 
 from projects.bevdet.driving.dataset import DrivingDataset
 

@@ -1,4 +1,4 @@
-"""A generated data set in nuScenes form, for training and the official evaluation offline."""
+"""A generated data set in the format of nuScenes, for training and evaluation offline."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Draws the frames of driving scenes and says what their cameras and their lidar see."""
+"""Draws the frames of driving scenes, and computes what their cameras and lidar see."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

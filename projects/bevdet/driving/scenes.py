@@ -1,6 +1,6 @@
-"""What stands where in a generated driving scene: cuboids on a plane around a car that drives.
+"""The objects of a generated driving scene: cuboids on a plane around a moving car.
 
-Everything follows from integers: the same seed gives the same scene on every machine. Coordinates
+Everything is computed from integers, so a seed gives the same scene on every machine. Coordinates
 are nuScenes': the ego frame stands on the ground below the rear axle, x ahead, y left, z up; metres
 and radians throughout.
 """

@@ -1,5 +1,5 @@
-# What one frame of the generated clips tells: the image model in place of the video model, on a
-# random frame of each clip in training and the middle one in testing. It stays near chance, 10 %.
+# A baseline with a single frame of the generated clips: the image model on a random frame of each
+# clip in training, and on the middle one in testing. It stays near chance, 10 %.
 _base_ = './_base_/motion.py'
 
 model = dict(

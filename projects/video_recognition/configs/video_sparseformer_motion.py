@@ -1,5 +1,5 @@
-# The embedded default for video: a small VideoSparseFormer learns generated clips whose class is a
-# motion, from scratch, in minutes on two CPU cores (docs/results.md).
+# The default video config without a download: a small VideoSparseFormer learns generated clips
+# whose class is a motion, from scratch, in minutes on two CPU cores (docs/results.md).
 _base_ = './_base_/motion.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-"""Clips of motions, drawn when they are asked for, so that everything works without a download."""
+"""Clips of motions, drawn on the fly, so that no download is needed."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sparse_mm.errors import BadInputError
 
 @DATASETS.register_module()
 class MotionClips(BaseDataset):
-    """Clips of ten motions in turn; no single frame tells them apart.
+    """Clips of ten motions in turn, which cannot be distinguished by a single frame.
 
     Args:
         num_clips: Number of clips.

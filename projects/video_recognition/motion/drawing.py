@@ -1,10 +1,10 @@
 """Draws clips whose class is the motion of an object, never its appearance.
 
-Everything that a class is about goes round in a circle, at a random place of it: a thing that moves
-comes back on the other side, one that grows is small again after its largest, and the two colours
-of a pair of events take turns with a pause. Things of other classes stand still at a random place
-of the same circle. So each single frame of any class is as likely as of any other: only their order
-tells.
+Every motion is cyclic and starts at a random phase: an object that moves reappears on the other
+side, one that grows becomes small again after its largest size, and the two colours of a pair of
+events alternate with a pause. For the other classes these properties are constant, at a random
+phase of the same cycle. So single frames have the same distribution for all classes; only their
+order differs.
 """
 
 import cv2

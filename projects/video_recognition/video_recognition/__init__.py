@@ -1,4 +1,4 @@
-"""Recognition of what happens in clips; importing it registers the parts below."""
+"""Action recognition in clips; importing it registers the modules below."""
 
 from projects.video_recognition.video_recognition.decoding import BrokenVideoError, DecodeClips
 from projects.video_recognition.video_recognition.kinetics import KineticsDataset

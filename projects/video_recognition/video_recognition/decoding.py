@@ -1,6 +1,6 @@
 """Frames of a video file, by PyAV: one pass over it, one thread, only wanted frames converted.
 
-A file that cannot be decoded to its end is an error with the file's name, never a clip of grey.
+A file that cannot be decoded to its end raises an error with the file's name.
 """
 
 from collections.abc import Callable

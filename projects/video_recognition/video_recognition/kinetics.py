@@ -1,4 +1,4 @@
-"""Kinetics-400, or any videos in folders or a table, with what is missing or broken counted."""
+"""Kinetics-400, or other videos in folders or a table; counts missing and broken ones."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Which frames of a video become a clip."""
+"""Selects the frames of a video for a clip."""
 
 from dataclasses import dataclass
 

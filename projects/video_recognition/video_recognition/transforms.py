@@ -1,4 +1,4 @@
-"""What happens to clips ``(V, T, H, W, 3)`` between decoding and the model, all frames alike."""
+"""Transforms of clips ``(V, T, H, W, 3)``, the same for all frames."""
 
 from typing import Any
 

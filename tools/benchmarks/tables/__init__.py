@@ -1,4 +1,4 @@
-"""The papers' tables, each row with its figures and with what builds it."""
+"""The papers' tables, each row with its figures and a function that builds it."""
 
 from tools.benchmarks.tables.cityscapes import CITYSCAPES
 from tools.benchmarks.tables.coco import COCO

@@ -1,4 +1,4 @@
-"""What the methods are about: what more pixels cost dense units, latent tokens and windows."""
+"""MACs at higher resolutions: dense units, latent tokens and windows."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the papers' tables are made of: rows that can be built, with the printed figures."""
+"""Rows of the papers' tables, which can be built, with the printed figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
