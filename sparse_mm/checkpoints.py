@@ -231,7 +231,7 @@ def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
         raise BadInputError(
             f'{str(folder / "last_checkpoint")!r} names {str(named)!r}, which is not there, and no '
             'other checkpoint of the run is whole; bring it back, or delete last_checkpoint to '
-            'start the run anew.'
+            'start a new run.'
         )
     if len(damaged) > 1:  # a single one is what a kill in the first checkpoint's writing leaves
         raise BadInputError(

@@ -94,7 +94,7 @@ def part_of(weights: Mapping[str, Tensor], part: Mapping[str, Tensor]) -> dict[s
     (most, number), *others = counts.most_common(2) or [('', 0)]
     if others and others[0][1] == number:
         raise BadInputError(
-            f'the weights of this part stand there twice, as {most + "…"!r} and '
+            f'the file contains the weights of this module twice, as {most + "…"!r} and '
             f'{others[0][0] + "…"!r}; keep those that are meant'
         )
     return {

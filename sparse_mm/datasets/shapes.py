@@ -56,7 +56,7 @@ def write_shapes(
         found = json.loads(ann_file.read_text()).get('info')
         if found != info:
             raise BadInputError(
-                f'{str(ann_file)!r} holds other scenes ({found}) than the config asks for '
+                f'{str(ann_file)!r} holds other scenes ({found}) than the config needs '
                 f'({info}); delete the file or set another data_root.'
             )
         return

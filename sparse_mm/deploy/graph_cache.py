@@ -84,7 +84,7 @@ class GraphCache:
         except (OSError, ValueError, KeyError, TypeError):
             pass
         MMLogger.get_current_instance().warning(
-            f'The cached graph {str(folder)!r} {fault}; it is made anew.'
+            f'The cached graph {str(folder)!r} {fault}; it is exported again.'
         )
         shutil.rmtree(folder)
         return None

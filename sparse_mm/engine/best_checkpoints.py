@@ -47,7 +47,10 @@ def _rename(best: str | None, mark: str) -> list[str]:
         return []
     kept = path.with_name(f'{mark}_{path.name}')
     path.replace(kept)
-    return [f'The best checkpoint so far is {mark}: it is now {kept}; the best is counted anew.']
+    return [
+        f'The best checkpoint so far is {mark}: it is now {kept}; the choice of the best starts '
+        'again.'
+    ]
 
 
 def file_to_use(runner: Runner) -> str | None:

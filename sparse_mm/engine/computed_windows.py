@@ -146,8 +146,8 @@ def join_crops(
     if seen != [tuple(size)] * len(corners):
         raise BadInputError(
             f'The model showed its backbone {len(seen)} images of {sorted(set(seen))} and not '
-            f'{len(corners)} of {tuple(size)}, so there is no telling where on the picture they '
-            'lie; squeeze the picture by --shape H W instead.'
+            f'{len(corners)} of {tuple(size)}, so their place on the picture is not known; '
+            'resize it by --shape H W instead.'
         )
     joined = np.zeros((passes[0].images.shape[0], *shape), np.int32)
     for (top, left), one in zip(corners, passes, strict=True):

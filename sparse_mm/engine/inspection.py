@@ -199,7 +199,7 @@ def metric_configs(evaluator: Any) -> list[dict]:
         evaluator = evaluator['metrics']
     metrics = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
     if not all(isinstance(metric, dict) for metric in metrics):
-        raise BadInputError('An evaluator must stand in the config, not be a built object.')
+        raise BadInputError('An evaluator must be a config, not a built object.')
     return metrics
 
 

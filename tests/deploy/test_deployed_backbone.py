@@ -270,13 +270,13 @@ def test_a_damaged_cache_is_said_and_made_anew(cache, warnings_of):
     whole, about = graph.read_bytes(), json.loads(entry.read_text())
     assert warnings_of(run) == ''
     graph.write_bytes(whole[: len(whole) // 2])
-    assert 'is cut off, or was changed; it is made anew' in warnings_of(run)
+    assert 'is cut off, or was changed; it is exported again' in warnings_of(run)
     assert len(graph.read_bytes()) == len(whole)
     entry.write_text(json.dumps(dict(about, format='sparse_mm graph, version 0')))
-    assert 'was written by another version; it is made anew' in warnings_of(run)
+    assert 'was written by another version; it is exported again' in warnings_of(run)
     for break_it in (lambda: entry.write_text('{'), graph.unlink):
         break_it()
-        assert 'is not whole; it is made anew' in warnings_of(run)
+        assert 'is not whole; it is exported again' in warnings_of(run)
         assert warnings_of(run) == ''
 
 

@@ -152,7 +152,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path, call_tool, refusal):
     for how, sentence in (
         ('weights alone', 'holds weights without the state of a run'),
         ('meta', 'holds weights without the state of a run'),
-        ('optimizer', 'its optimizer knows no betas, which AdamW has'),
+        ('optimizer', 'its optimizer has no betas, which AdamW has'),
         ('groups', r'parameters in 1 groups, this one'),
         ('schedule', 'its parameter scheduler has no T_max'),
         ('schedules', 'it has 2 parameter schedulers, this config 1'),

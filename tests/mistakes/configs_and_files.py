@@ -125,8 +125,8 @@ FILES: dict[str, list[Line]] = {
         ('trial --work-dir file/run', "The work directory 'file/run' cannot be written"),
     ],
     'a folder of another machine': [
-        ('train.py toy.py --work-dir s3://bucket/run', 'is none of this machine'),
-        ('deployment/export.py config.py --out s3://bucket/m.onnx', 'is none of this machine'),
+        ('train.py toy.py --work-dir s3://bucket/run', 'is not on this machine'),
+        ('deployment/export.py config.py --out s3://bucket/m.onnx', 'is not on this machine'),
     ],
     'a file that cannot be written': [
         ('deployment/export.py config.py --out file/m.pt2', "'file/m.pt2' cannot be written"),

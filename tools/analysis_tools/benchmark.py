@@ -57,7 +57,7 @@ def parse_args() -> argparse.Namespace:
         action='append',
         metavar=('NAME', 'CONFIG'),
         help='a name; a config file, or a registered backbone such as mmdet.SwinTransformer; '
-        'overrides of it, key=value (pruning_ratios=random: drawn anew in every pass)',
+        'overrides of it, key=value (pruning_ratios=random: drawn in every pass)',
     )
     parser.add_argument('--preset', choices=list(PRESETS), help="one of the documentation's tables")
     parser.add_argument('--baseline', metavar='NAME', help='a run (default: the first)')
@@ -153,7 +153,7 @@ def read_runs(args: argparse.Namespace) -> list[Run]:
             )
         if in_clips:
             raise BadInputError(
-                f'--engine and --precision compute images, and {in_clips[0]!r} sees clips; '
+                f'--engine and --precision need images, and {in_clips[0]!r} is a model of clips; '
                 '--compile and --dtype time it, and tools/deployment/export.py exports it.'
             )
         runs = on_engines(runs, args.engine, args.precision)

@@ -95,7 +95,7 @@ def main() -> None:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if 'mask' not in dataset.get_data_info(0):
         raise BadInputError(
-            'The test set does not know where its objects are; it must be one of ShapePictures.'
+            'The test set has no positions of its objects; it must be one of ShapePictures.'
         )
     count = min(args.images or len(dataset), len(dataset))
     if args.checkpoint:

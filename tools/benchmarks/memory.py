@@ -5,7 +5,7 @@ backbone, makes one pass over a tiny image (which loads code and lets libraries 
 of the weights), gives free memory back to the system, and then makes one pass at the real size. The
 figure is how far the peak of the process's resident memory rises above what was resident just
 before. In training the gradients are in it, as far as they exist when the peak is reached.
-Where ratios are drawn anew in every pass, it is the most that any of the first draws needs.
+Where ratios are drawn in every pass, it is the most that any of the first draws needs.
 
 The C library's allocator is told there to take each large block from the system and to give it back
 at once. By default it changes its mind about that while a process runs, and what it keeps in

@@ -22,7 +22,7 @@ from tools.benchmarks.counting import WithoutRandomNumbers
 from tools.benchmarks.whole import build_whole, model_config
 
 RANDOM = 'random'
-"""As ``pruning_ratios``: drawn anew for every pass, as the adaptation draws them."""
+"""As ``pruning_ratios``: drawn for every pass, as the adaptation draws them."""
 CLIP_BACKBONES = ('VideoSparseFormer',)
 
 
@@ -146,7 +146,7 @@ def read_run(
         if not is_kind(source, *CLIP_BACKBONES):
             return Run(name, overridden.to_dict(), image_size)
         if frames is None:
-            raise BadInputError(f'--run {name} {source} sees clips; give --frames N, too.')
+            raise BadInputError(f'--run {name} {source} is a model of clips; give --frames N, too.')
         return Run(name, overridden.to_dict(), image_size, frames=frames)
     cfg = read_config(source, options.options)
     backbone = Config(backbone_config(cfg)).to_dict()

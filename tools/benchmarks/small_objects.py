@@ -267,7 +267,7 @@ class Showing:
         seeds = len(self.args.tune_seeds)
         named = {
             'unadapted': 'not adapted',
-            'blocks': 'ranked anew in every block',
+            'blocks': 'ranked in every block',
             'attention': 'ranked by attention among windows',
             'random': 'ranked at random',
         }

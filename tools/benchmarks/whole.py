@@ -91,7 +91,7 @@ class WholeModel(nn.Module):
             return model(inputs, samples, mode='predict')
         except (KeyError, AttributeError) as error:
             raise BadInputError(
-                f'--whole cannot run {type(model).__name__}, which wants to know {error} of its '
+                f'--whole cannot run {type(model).__name__}, which needs {error} of its '
                 'images; leave --whole out to time its backbone.'
             ) from error
 

@@ -114,7 +114,7 @@ def check_out(out: Path) -> None:
             'pip install -r requirements/deployment.txt.'
         )
     if is_elsewhere(str(out)):
-        raise BadInputError(f'--out {str(out)!r} is none of this machine; choose one that is.')
+        raise BadInputError(f'--out {str(out)!r} is not on this machine; choose a local one.')
     if out.is_dir():
         raise BadInputError(f'--out {str(out)!r} is a folder; name a file.')
     temporary = temporary_path(out)

@@ -60,7 +60,7 @@ def read_description(model: Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
         return dict(description, preprocessing=dict(description['preprocessing']))
     except (OSError, ValueError, KeyError, TypeError):
-        fail(f'{str(path)!r} does not describe the model; export it anew with export.py --whole.')
+        fail(f'{str(path)!r} does not describe the model; export it again with export.py --whole.')
         raise
 
 
@@ -80,7 +80,7 @@ def load(model: Path, engine: str) -> Run:
         compiled = openvino.Core().compile_model(str(model), 'CPU')
         return lambda images: list(compiled([images]).values())
     except Exception as error:  # each engine has kinds of its own for a file that is cut off
-        fail(f'{str(model)!r} cannot be read ({str(error).splitlines()[0]}); export it anew.')
+        fail(f'{str(model)!r} cannot be read ({str(error).splitlines()[0]}); export it again.')
         raise
 
 
@@ -113,7 +113,7 @@ def read_clips(path: str, config: str, description: dict[str, Any]) -> np.ndarra
     if views.shape[2:] != expected:
         fail(
             f'The test of {config!r} gives clips of {"x".join(map(str, views.shape[2:]))}, and the '
-            f'exported model takes {"x".join(map(str, expected))}; export it anew, or name the '
+            f'exported model takes {"x".join(map(str, expected))}; export it again, or name the '
             'config that it was exported with.'
         )
     mean, std = (

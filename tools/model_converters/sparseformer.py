@@ -114,7 +114,7 @@ def check_arch(converted: Converted, path: str, given: str | None = None) -> str
     if given is None and len(fits) > 1:
         raise BadInputError(
             f'{path!r} fits {" and ".join(fits)}, which only differ in an activation, and has no '
-            'classifier to tell them apart by; say which it is with --arch.'
+            'classifier to distinguish them; name it with --arch.'
         )
     return given or fits[0]
 

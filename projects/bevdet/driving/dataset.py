@@ -100,7 +100,7 @@ def _is_drawn(root: Path, settings: dict[str, Any]) -> bool:
         return True
     if found:
         raise BadInputError(
-            f'{str(root)!r} holds other scenes ({found}) than the config asks for ({settings}); '
+            f'{str(root)!r} holds other scenes ({found}) than the config needs ({settings}); '
             'delete the folder or set another data_root.'
         )
     if root.exists() and (not root.is_dir() or os.listdir(root)):

@@ -164,7 +164,7 @@ class KineticsDataset(BaseDataset):
             return []
         source = self.ann_file or self.data_prefix.get('video') or self.data_root
         return [
-            f'{source!r} has {own} classes, and the model tells {num_classes} apart; set '
+            f'{source!r} has {own} classes, and the model has {num_classes}; set '
             f'num_classes of its head and of its data_preprocessor to {own}.'
         ]
 

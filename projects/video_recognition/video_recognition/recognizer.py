@@ -75,8 +75,8 @@ class ClipRecognizer(ImageClassifier):
         )
         if None not in (mixed, told) and mixed != told:
             raise BadInputError(
-                f'The data_preprocessor mixes labels of {mixed} classes, and the head tells {told} '
-                'apart; set num_classes of both to the same.'
+                f'The data_preprocessor mixes labels of {mixed} classes, and the head has {told}; '
+                'set num_classes of both to the same.'
             )
         self.max_views = max_views
 

@@ -67,11 +67,11 @@ def check_info_file(path: Path, root: Path) -> list[str]:
         return [
             f'The info file {str(path)!r} was made by mmdet3d before 1.0 (it begins with {key}, '
             f'and has not {" and ".join(map(repr, INFO_KEYS))}), whose boxes mean something else. '
-            f'Make it anew by: {create_infos_command(root)}; or convert it, where the data set '
+            f'Create it again by: {create_infos_command(root)}; or convert it, where the data set '
             f'lies in data/nuscenes, by: {update_infos_command(path)}'
         ]
     return [
-        f'The info file {str(path)!r} is truncated or none of mmdet3d. Make it anew by: '
+        f'The info file {str(path)!r} is truncated or not one of mmdet3d. Create it again by: '
         f'{create_infos_command(root)}'
     ]
 

@@ -54,7 +54,7 @@ def check_cameras(dataset: Any, split: str) -> list[str]:
     if lacking:
         problems.append(
             f'The {split} set lacks {first_few(lacking)}, which other frames have; make the info '
-            'file anew from complete data.'
+            'file again from complete data.'
         )
     return problems
 

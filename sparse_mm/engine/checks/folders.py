@@ -27,7 +27,7 @@ def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
             if option == '--work-dir'
             else ''
         )
-        return [f'The {what} {work_dir!r} is none of this machine; choose one that is{more}.']
+        return [f'The {what} {work_dir!r} is not on this machine; choose a local one{more}.']
     try:
         os.makedirs(work_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=work_dir):

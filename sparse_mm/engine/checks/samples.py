@@ -113,7 +113,7 @@ def _check_boxes(dataset: Any, split: str) -> list[str]:
         root = Path(getattr(dataset, 'data_root', None) or '')
         return [
             f'The {split} set has no boxes of single cameras (cam_instances in its info file), '
-            'which this detector learns from; make the info file anew by: '
+            'which this detector learns from; create the info file again by: '
             f'{create_infos_command(root)}'
         ]
     return [

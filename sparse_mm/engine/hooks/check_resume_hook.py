@@ -87,7 +87,7 @@ def _check_optimizer(wrapper: Any, saved: Any) -> None:
         if name not in optimizer.param_groups[0] and name != 'initial_lr'
     ]
     if lacking and unknown:  # one alone can be another version of the same optimizer
-        raise _other(f'its optimizer knows no {lacking[0]}, which {type(optimizer).__name__} has')
+        raise _other(f'its optimizer has no {lacking[0]}, which {type(optimizer).__name__} has')
 
 
 def _check_schedulers(own: Any, saved: Any) -> None:

@@ -67,7 +67,7 @@ def _scaler_of(backbone: SparseFormer, optim_wrapper: Any) -> Any:
     if len(scalers) > 1:
         raise BadInputError(
             'The parameters of a SparseFormer are trained by several optim wrappers, each with a '
-            'loss scale of its own, and LossScaleHook cannot know which one scales its gradients; '
-            'leave the hook out and set loss_scale of the backbone in the train_step.'
+            'loss scale of its own, and LossScaleHook cannot decide which one scales its '
+            'gradients; leave the hook out and set loss_scale of the backbone in the train_step.'
         )
     return next(iter(scalers.values()), None)

@@ -156,7 +156,7 @@ class Records:
             self._set_results_aside('unreadable')
             return None, [
                 f'{self.path} is no state of a search ({error}): it is now {kept.name}, and the '
-                'search starts anew.'
+                'search starts again.'
             ]
         parts = differing(state['identity'], self.identity)
         if parts:
@@ -164,7 +164,7 @@ class Records:
             self._set_results_aside('earlier')
             return None, [
                 f'{self.path} is of a search with another {", ".join(parts)}: it is now '
-                f'{kept.name}, and the search starts anew.'
+                f'{kept.name}, and the search starts again.'
             ]
         records, measured = state['records'], state['measured_ms']
         since = time.strftime('%Y-%m-%d %H:%M', time.localtime(self.path.stat().st_mtime))

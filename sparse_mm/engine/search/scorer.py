@@ -109,7 +109,7 @@ class CandidateScorer:
                 known = names_given(metric, meta)
                 example = f', such as {known[0]!r}' if known else ''
                 raise BadInputError(
-                    f'The search asks for the metric {self.metric!r}; {type(metric).__name__} '
+                    f'The search needs the metric {self.metric!r}; {type(metric).__name__} '
                     f'gives others, which begin with {self.evaluator.name(number)!r}{example}'
                     f'{nearest(self.metric, known) or "."}'
                 )
@@ -118,7 +118,7 @@ class CandidateScorer:
         found, _ = self._metrics(None, self._new_loader(self.num_images(2), num_workers=0))
         if self.metric not in found:
             raise BadInputError(
-                f'The search asks for the metric {self.metric!r}; the evaluator gives '
+                f'The search needs the metric {self.metric!r}; the evaluator gives '
                 f'{", ".join(sorted(found))}.'
             )
 

@@ -110,7 +110,7 @@ class SparsitySearch:
             if other['data'] != found[0]['data']:
                 raise BadInputError(
                     f'Process {rank} has other validation images than process 0; copy the data set '
-                    'anew to its machine.'
+                    'to its machine again.'
                 )
         return Records(self.folder / 'state.json', {**own, **found[0]}, self._say)
 

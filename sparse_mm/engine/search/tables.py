@@ -70,7 +70,7 @@ def table_for(
             except BadInputError as error:
                 why, mark = f'is no latency table ({error})', 'unreadable'
             kept = set_aside(path, mark)
-            said.append(f'{path} {why}: it is now {kept.name}, and latencies are measured anew.')
+            said.append(f'{path} {why}: it is now {kept.name}, and latencies are measured again.')
         table = _measure(backbone, shape, space, settings)
         if table.conditions.get('clock') == 'cpu':
             said.append(

@@ -167,7 +167,7 @@ def _known(own: Mapping[str, Any], known: Mapping[str, Any], where: str) -> Mapp
     for name in own:
         if name not in known:
             raise BadInputError(
-                f'{where} sets {name!r}, which SparseViT does not take there (it takes '
+                f'{where} sets {name!r}, which SparseViT does not support there (it supports '
                 f'{", ".join(sorted(known))}).'
             )
     return own

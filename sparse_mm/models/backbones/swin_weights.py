@@ -79,7 +79,7 @@ def inner_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     )
     if len(prefixes) > 1 and len(prefixes[0]) == len(prefixes[1]):
         raise BadInputError(
-            f'Weights of Swin stand there several times, as {prefixes[0] + "…"!r} and '
+            f'The file contains several Swins, as {prefixes[0] + "…"!r} and '
             f'{prefixes[1] + "…"!r}; name one by prefix={prefixes[0].rstrip(".")!r} in init_cfg.'
         )
     for prefix in prefixes[:1]:

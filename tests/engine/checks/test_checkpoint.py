@@ -93,7 +93,9 @@ def test_a_part_that_is_not_there_or_twice(tmp_path):
     (problem,) = check_part(path, nn.ModuleDict(dict(neck=nn.Linear(4, 4))))
     assert 'is of another model: it lacks neck.weight, neck.bias' in problem
     (problem,) = check_part(path, nn.Linear(4, 4))
-    assert re.search(r"model\.pth': .*stand there twice, as 'backbone\.…' and 'head\.…'", problem)
+    assert re.search(
+        r"model\.pth': .*weights of this module twice, as 'backbone\.…' and 'head\.…'", problem
+    )
     (problem,) = check_part(save(tmp_path, build(3).backbone), nn.Linear(6, 4))
     assert 'its shapes differ: weight (4, 4) instead of (4, 6)' in problem
 

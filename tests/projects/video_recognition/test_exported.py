@@ -158,7 +158,7 @@ def test_wrong_shapes_are_named_before_anything_is_timed(reduced, refusal):
     tool = BENCHMARK, '--run', 'clips', reduced
     assert 'smaller than the stride 4' in refusal(*tool, '--shape', 3, 16, *FEW)
     assert '--frames and --threads must be at least 1' in refusal(*tool, '--frames', 0, *FEW)
-    assert "'clips' sees clips" in refusal(*tool, *FEW, '--engine', 'compile')
+    assert "'clips' is a model of clips" in refusal(*tool, *FEW, '--engine', 'compile')
     image = ROOT / 'configs' / 'sparseformer_tiny_imagenet.py'
     message = refusal(BENCHMARK, '--run', 'image', image, '--frames', 4, *FEW)
     assert 'none of the runs is one' in message

@@ -130,9 +130,9 @@ def test_other_numbers_of_classes_are_named_before_the_first_step(refusal, call_
     train = 'train.py', smallest, *FP32
     head = 'model.head.num_classes=3'
     message = refusal(*train, head, '--work-dir', 'one')
-    assert 'mixes labels of 2 classes, and the head tells 3 apart' in message
+    assert 'mixes labels of 2 classes, and the head has 3' in message
     both = head, 'data_preprocessor.num_classes=3', 'experiment_name=both'
-    with pytest.raises(SystemExit, match=r'2 classes, and the model tells 3 apart; set num_cl'):
+    with pytest.raises(SystemExit, match=r'2 classes, and the model has 3; set num_cl'):
         call_tool(*train, *both, '--work-dir', 'two')
 
 

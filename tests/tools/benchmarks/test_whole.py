@@ -67,7 +67,7 @@ def test_a_model_that_wants_more_is_refused():
         raise KeyError('depth_maps')
 
     model.model.forward = forward
-    with pytest.raises(BadInputError, match="wants to know 'depth_maps'"):
+    with pytest.raises(BadInputError, match="needs 'depth_maps'"):
         model(torch.zeros(1, 3, *size))
 
 
