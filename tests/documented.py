@@ -100,7 +100,7 @@ RUN_BY = {
         'projects/video_recognition/test_tools.py::test_tokens_are_drawn_over_time',
     ),
     'tools/analysis_tools/visualize_sparsity.py': (
-        'tools/test_visualize_sparsity.py::test_the_dense_model_at_half_size_stands_beside_it',
+        'tools/test_visualize_sparsity.py::test_the_dense_model_at_half_size_is_drawn_beside_it',
         'tools/test_visualize_sparsity_of_clips.py::test_some_frames_beside_the_dense_model',
     ),
     'tools/analysis_tools/window_usage.py': (

@@ -182,7 +182,7 @@ def test_what_is_refused_is_named_and_is_neither_damaged_nor_absent(tmp_path, va
     assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_1.pth')
 
 
-def test_a_tampered_dtype_is_taken_for_its_name_alone(tmp_path):
+def test_only_the_name_of_a_tampered_dtype_is_used(tmp_path):
     found = through_a_file(Tampered(), tmp_path)
     assert found.dtype.flags == np.dtype('f8').flags
 
@@ -215,7 +215,7 @@ class TestTheLatest:
         (tmp_path / 'whole').unlink()
         return content
 
-    def test_a_damaged_newest_is_passed_over_and_told(self, tmp_path, whole):
+    def test_a_damaged_newest_is_skipped_and_reported(self, tmp_path, whole):
         (tmp_path / 'epoch_2.pth').write_bytes(whole)
         (tmp_path / 'epoch_10.pth').write_bytes(whole[:-100])
         found, damaged = find_latest(str(tmp_path))
@@ -231,7 +231,7 @@ class TestTheLatest:
         os.utime(tmp_path / 'epoch_2.pth', (1, 1))
         assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_1.pth')
 
-    def test_a_moved_work_dir_goes_on_with_its_own_files(self, tmp_path, whole):
+    def test_a_moved_work_dir_continues_with_its_own_files(self, tmp_path, whole):
         for folder in ('old', 'new'):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / 'epoch_1.pth').write_bytes(whole)

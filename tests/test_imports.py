@@ -88,7 +88,7 @@ def is_in(name, packages):
 
 
 @pytest.mark.parametrize('folder', BARE)
-def test_the_core_needs_torch_and_numpy_alone(folder):
+def test_the_core_needs_only_torch_and_numpy(folder):
     files = files_of(folder)
     assert len(files) > 5
     for path in files:
@@ -117,7 +117,7 @@ def test_the_plugin_imports_no_host_package_by_itself():
                 assert not is_in(name, HOSTS), f'{path.name} imports {name}'
 
 
-def test_the_backbone_asks_for_no_user_name():
+def test_the_backbone_needs_no_user_name():
     """As in a container that runs under a number without a name: ``docker run --user 12345``."""
     code = """
 import pwd

@@ -81,7 +81,7 @@ class TestParts:
         assert weights_of(read_checkpoint(str(index)), '').keys() == PLAIN.keys()
         assert load_from_local(str(index))['state_dict'].keys() == PLAIN.keys()
 
-    def test_one_alone_or_their_folder_is_refused_with_the_indexs_name(self, index):
+    def test_a_single_shard_or_a_folder_is_refused_with_the_name_of_the_index(self, index):
         with pytest.raises(BadInputError, match=r'one part of several; .* in \.index\.json'):
             read_checkpoint(str(index.parent / 'model-1-of-2.bin'))
         with pytest.raises(BadInputError, match=r"name the file in it, '.*model.bin.index.json'"):
@@ -103,7 +103,7 @@ class TestParts:
 
 
 @pytest.mark.parametrize('holder', ['model', 'model_ema', 'of_any_name'])
-def test_mmengine_is_given_the_weights_where_it_looks(tmp_path, holder):
+def test_mmengine_gets_the_weights_under_its_key(tmp_path, holder):
     torch.save({holder: PLAIN, 'meta': dict(epoch=1)}, tmp_path / 'a.pth')
     found = load_from_local(str(tmp_path / 'a.pth'))
     assert found['state_dict'].keys() == PLAIN.keys()

@@ -29,7 +29,7 @@ def metrics_of(model):
     }
 
 
-def test_every_name_stands_once():
+def test_every_name_is_used_once():
     assert len(MODELS) == sum(len(read(name)['Models']) for name in FILES)
     collections = [one['Name'] for name in FILES for one in read(name)['Collections']]
     assert len(set(collections)) == len(collections)

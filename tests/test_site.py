@@ -15,7 +15,7 @@ from tools.packaging.site_pages import ELSEWHERE, page_of, with_links_of_the_sit
 PACKAGES = ROOT / '.venv' / 'docs_packages'
 
 
-def test_pages_and_files_are_told_apart():
+def test_pages_and_files_are_distinguished():
     assert page_of('README.md') == 'index.md'
     assert (
         page_of('projects/bevdet') == page_of('projects/bevdet/README.md') == 'projects/bevdet.md'

@@ -162,7 +162,7 @@ def test_what_decays():
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('sparseformer_*.py')), ids=str)
-def test_every_sparse_former_is_told_the_loss_scale(path):
+def test_every_sparse_former_config_has_the_loss_scale_hook(path):
     for host in ('mmdet3d', 'mmseg'):
         if f'{host}::' in path.read_text():
             require_configs_of(host)

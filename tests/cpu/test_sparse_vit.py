@@ -135,7 +135,7 @@ def test_models_under_surgery_give_what_the_plain_path_gives(surgery):
         assert relative_error(one, two) < 1e-5
 
 
-def test_images_and_earlier_outputs_are_left_alone():
+def test_images_and_earlier_outputs_are_not_changed():
     model = build(pruning_ratios=RATIOS)
     images = torch.randn(2, 3, 56, 56)  # no padding: a stage may work in its input's memory
     original = images.clone()

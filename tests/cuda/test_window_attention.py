@@ -64,7 +64,7 @@ def test_it_is_off_by_default_and_never_takes_a_cpu(monkeypatch):
     assert KERNELS == []
 
 
-def test_a_missing_triton_is_said(monkeypatch):
+def test_a_missing_triton_is_reported(monkeypatch):
     monkeypatch.setattr(cuda, 'find_spec', lambda name: None)
     with pytest.raises(BadInputError, match='needs triton'):
         cuda.use_window_kernel()

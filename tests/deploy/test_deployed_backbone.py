@@ -216,7 +216,7 @@ class Choosy(nn.Module):
         return images * self.weight if images.sum() > 0 else -images
 
 
-def test_what_cannot_be_exported_is_said():
+def test_what_cannot_be_exported_is_reported():
     with pytest.raises(BadInputError, match='No onnxruntime graph can be made of this Choosy'):
         DeployedBackbone(Choosy(), 'onnxruntime').eval()(torch.ones(1, 3, 8, 8))
     with pytest.raises(BadInputError, match='returns a dict cannot be deployed'):
@@ -255,7 +255,7 @@ def warnings_of(caplog):
     return run
 
 
-def test_a_damaged_cache_is_said_and_made_anew(cache, warnings_of):
+def test_a_damaged_cache_is_reported_and_exported_again(cache, warnings_of):
     images = torch.randn(1, 3, 56, 56)
     weights = deployed().state_dict()
 

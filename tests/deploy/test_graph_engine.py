@@ -104,7 +104,7 @@ def test_few_graphs_are_kept():
     assert Replayed.made == 4
 
 
-def test_no_gpu_is_said(monkeypatch):
+def test_a_missing_gpu_is_reported(monkeypatch):
     monkeypatch.setattr(graph_engine, 'a_gpu_is_there', lambda: False)
     with pytest.raises(BadInputError, match='torch sees no CUDA device'):
         deployed()

@@ -64,7 +64,7 @@ def test_a_command_says_it_in_a_sentence():
 @pytest.mark.parametrize(
     ('launcher', 'program'), [('pytorch', 'torchrun'), ('slurm', 'srun'), ('mpi', 'mpirun')]
 )
-def test_a_launcher_that_is_not_around_is_asked_for(launcher, program, monkeypatch):
+def test_a_missing_launcher_is_named(launcher, program, monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BadInputError, match=f'--launcher {launcher} needs `{program}'):

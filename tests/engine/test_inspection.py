@@ -91,7 +91,7 @@ class TestUsualImageSize:
         assert usual_image_size(self.config(resize, divisor=32), 'val') == (800, 1088)
         assert usual_image_size(self.config(resize), 'val') == (800, 1067)
 
-    def test_the_data_tells_what_most_images_become(self):
+    def test_the_size_of_most_images_is_found_from_the_data(self):
         shapes = [(60, 90), (60, 80), (90, 60), (60, 90)]
         data = [dict(inputs=torch.zeros(3, *shape)) for shape in shapes]
         resize = dict(type='mmcv.Resize', scale=(90, 60), keep_ratio=True)

@@ -104,7 +104,7 @@ def test_values_of_the_inputs_are_brought_to_the_picture(path):
     assert (found[22:] == 0).all() and (found[:, 102:] == 0).all()
 
 
-def test_what_the_model_does_not_see_is_told(path):
+def test_pixels_outside_the_inputs_are_marked(path):
     shown = through_test_pipeline(path, config(LOAD, *CROP), preprocessor)
     found = shown.on_original(np.full((30, 30), 5))
     assert (found[1:-1, 122:178] == 5).all()

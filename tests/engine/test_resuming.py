@@ -27,7 +27,7 @@ def whole(tmp_path):
     return content
 
 
-def test_a_damaged_checkpoint_is_set_aside_and_told(tmp_path, whole):
+def test_a_damaged_checkpoint_is_renamed_and_reported(tmp_path, whole):
     (tmp_path / 'epoch_1.pth').write_bytes(whole)
     for name in ('epoch_2.pth.damaged', 'epoch_2.pth'):
         (tmp_path / name).write_bytes(whole[:50])
@@ -114,7 +114,7 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     lock.release()
 
 
-def test_a_file_system_without_locks_is_said_and_stops_nobody(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_reported_and_the_run_continues(tmp_path, monkeypatch):
     def refuse(file, how):
         raise OSError(errno.ENOLCK, 'No locks available')
 

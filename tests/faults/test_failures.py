@@ -63,7 +63,7 @@ def test_a_failure_ends_all_processes_with_its_message(forks, tmp_path, ranks, f
 
 
 @pytest.mark.slow
-def test_a_candidate_without_memory_is_marked_and_the_search_goes_on(forks, tmp_path):
+def test_a_candidate_without_memory_is_marked_and_the_search_continues(forks, tmp_path):
     output = Run(forks, tmp_path, *broken_config(tmp_path), FAULT='memory').finish()
     assert 'has no score: out of memory' in output
     state = json.loads((tmp_path / 'run/sparsity_search/state.json').read_text())
@@ -159,7 +159,7 @@ def launch(folder, *command, seconds, **env):
 
 
 @pytest.mark.slow
-def test_elastic_launch_goes_on_by_itself(tmp_path):
+def test_elastic_launch_continues_by_itself(tmp_path):
     """``torchrun --max-restarts`` starts all processes again; ``--resume`` does the rest."""
     tool, *options = broken_config(tmp_path)
     restarts = '--max-restarts=2', '--monitor-interval=0.1'

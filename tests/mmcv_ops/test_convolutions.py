@@ -66,7 +66,7 @@ def test_without_offsets_they_are_convolutions(stand_in, kind, settings):
 
 
 @pytest.mark.parametrize('frozen', ['input and offset', 'weight', 'nothing'])
-def test_gradient_of_the_weight_alone_and_twice(stand_in, frozen):
+def test_gradient_of_only_the_weight_and_second_gradient(stand_in, frozen):
     """The gradient by the weight, whether or not the others were wanted before it."""
     layer, (x, offset) = convolve(DeformConv2d, SETTINGS[0], torch.float64)
     if frozen == 'input and offset':

@@ -17,7 +17,7 @@ def test_reading():
     assert Budget.parse('latency=0.6..0.7').slug == 'latency-0.6-0.7'
 
 
-def test_excess_tells_the_direction():
+def test_excess_has_the_right_sign():
     budget = Budget('macs', 0.7, 0.6)
     assert budget.excess(0.65) == budget.excess(0.6) == budget.excess(0.7) == 0
     assert budget.excess(0.8) == pytest.approx(0.1)

@@ -97,7 +97,7 @@ def test_a_table_survives_its_file(small, table, tmp_path):
     assert again.conditions['dtype'] == 'float32'
 
 
-def test_checks_are_whole_passes_whose_parts_nobody_marks(small):
+def test_checks_are_whole_passes_without_marks(small):
     backbone, shape, space = small
     marked = []
 

@@ -107,7 +107,7 @@ class TestStopping:
         assert self.rule.done(20, 2.0, 0.005)
         assert not self.rule.done(20, 2.0, 0.02)
 
-    def test_an_unstable_one_goes_on_but_not_for_ever(self):
+    def test_an_unstable_one_continues_but_not_for_ever(self):
         assert self.rule.done(20, 10.0, 0.03)
         assert not self.rule.done(20, 10.0, 0.2)
         assert not self.rule.done(20, 39.0, 0.2)

@@ -73,7 +73,7 @@ def test_asks_within_the_budget_and_never_twice(strategy):
         *(('surrogate', 60, known) for known in (1, 12, 13, 59)),
     ],
 )
-def test_goes_on_from_any_point_as_if_never_interrupted(strategy, evaluations, known):
+def test_continues_from_any_point_as_if_never_interrupted(strategy, evaluations, known):
     settings = EvolutionSettings(evaluations, 40, 10, 0.1, strategy, 5)
     whole = run(Evolution(SPACE, toy_excess, settings), toy)
     scores = {candidate: toy(candidate) for candidate in whole[:known]}

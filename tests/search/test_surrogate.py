@@ -164,7 +164,7 @@ def test_what_failed_ranks_last_and_keeps_the_search_away():
     assert rank_by_prediction(SPACE, nothing, ranked) == ranked
 
 
-def test_other_budgets_scores_are_learnt_from_and_not_asked_for_again():
+def test_scores_of_other_budgets_are_used_and_not_computed_again():
     world = World(0)
     everywhere = noisy_scores(world, 120)
     inside = [c for c in everywhere if not world.excess(c)]

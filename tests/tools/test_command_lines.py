@@ -244,7 +244,7 @@ class TestRefusals:
         message = refusal('train.py', SHAPES, '--launcher', 'pytorch', env=launched)
         assert 'env_cfg.dist_cfg.backend=gloo' in message
 
-    def test_all_that_is_wrong_is_told_at_once(self, run_tool, tmp_path):
+    def test_all_problems_are_reported_at_once(self, run_tool, tmp_path):
         (tmp_path / 'run').mkdir()
         (tmp_path / 'run' / 'epoch_1.pth').touch()
         result = run_tool('train.py', COCO, '--work-dir', 'run', '--launcher', 'none', fails=True)

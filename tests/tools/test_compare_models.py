@@ -241,6 +241,6 @@ def test_refusals(refusal, tmp_path):
     assert 'leave out --table' in refusal(TOOL, '--read', 'other.json', '--count-only')
 
 
-def test_peers_are_registered_by_the_rows_alone():
+def test_peers_are_registered_only_by_the_rows():
     build(model('PerceiverIO', (16, 16), image_size=16, num_latents=2, dim=8)(), initialise=False)
     assert 'PerceiverIO' in MODELS.module_dict

@@ -81,7 +81,7 @@ def fits(shared):
     return find
 
 
-def test_bootstrapped_models_are_told_apart(fits):
+def test_bootstrapped_models_are_distinguished(fits):
     no_bias, no_head = ('proj.bias',), ('proj.weight', 'proj.bias')
     assert fits() == 'augreg_base'
     assert fits(without=no_bias) == 'clip_base'  # the same shapes

@@ -86,7 +86,7 @@ def test_progress_is_read_from_the_log(line, expected):
     assert demo_progress.read_progress(line) == expected
 
 
-def test_each_phase_tells_how_long_it_takes_from_here():
+def test_each_phase_prints_its_remaining_time():
     out = io.StringIO()
     reporter = demo_progress.PhaseReporter(out)
     for second in range(0, 200, 10):
@@ -140,7 +140,7 @@ HISTORY = """number,role,on_front,pruning_ratios,metric,score,num_images,gmacs,m
 """
 
 
-def test_every_point_of_the_front_tells_its_setting(tmp_path):
+def test_every_point_of_the_front_has_a_tooltip(tmp_path):
     (tmp_path / 'history.csv').write_text(HISTORY)
     rows = demo_front.read_history(tmp_path / 'history.csv')
     drawn = demo_front.draw_front(rows)

@@ -52,7 +52,7 @@ def test_the_weights_as_trained(trained, call_tool, tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_a_dense_one_has_swins_names_alone(call_tool, tmp_path, suffix):
+def test_a_dense_one_has_only_swins_names(call_tool, tmp_path, suffix):
     model = SparseViT(**SMALL)
     meta = dict(dataset_meta=dict(classes=('a', 'b'), palette=np.zeros((2, 3), np.uint8)), seed=3)
     torch.save(dict(state_dict=model.state_dict(), optimizer={}, meta=meta), tmp_path / 'in.pth')

@@ -41,7 +41,7 @@ def test_windows_are_coloured_beside_what_the_model_finds(files, call_tool, tmp_
 
 
 @pytest.mark.parametrize('scope', CONFIGS)
-def test_the_dense_model_at_half_size_stands_beside_it(files, call_tool, tmp_path, scope):
+def test_the_dense_model_at_half_size_is_drawn_beside_it(files, call_tool, tmp_path, scope):
     inputs = files(scope)
     call_tool(TOOL, *inputs, '--out', 'two.png', '--ratios', 0.75)
     call_tool(TOOL, *inputs, '--out', 'three.png', '--half-size')

@@ -53,7 +53,7 @@ def test_names_of_each_evaluator(evaluator, right, wrong):
     assert f'save_best={wrong!r}, and the val_evaluator gives no such value' in problem
 
 
-def test_the_nearest_name_and_some_others_are_told():
+def test_the_nearest_name_and_some_others_are_named():
     (problem,) = check(dict(type='CocoMetric'), 'coco/bbox_map50')
     assert re.search(r"did you mean 'coco/bbox_mAP_50'\? It gives coco/bbox_mAP, coco/", problem)
 
@@ -86,7 +86,7 @@ def test_several_metrics_and_several_data_sets():
     assert len(check(joined, 'coco/bbox_mAP')) == 1
 
 
-def test_nothing_is_said_of_metrics_that_are_not_known():
+def test_unknown_metrics_are_not_checked():
     assert check(dict(type='OwnMetric'), 'anything') == []
     assert check([dict(type='Accuracy'), dict(type='OwnMetric')], 'anything') == []
     assert check(dict(type='CocoMetric', format_only=True), 'anything') == []

@@ -107,7 +107,7 @@ def test_heads_without_the_backbone_are_nothing_to_start_from(tmp_path):
     assert 'lacks backbone.weight, backbone.bias (and has img_backbone' in problem
 
 
-def test_names_below_a_wrapper_of_ones_own_are_told(tmp_path):
+def test_names_below_a_custom_wrapper_are_reported(tmp_path):
     path = save(tmp_path, nn.ModuleDict(dict(detector=build(3))))
     (problem,) = check_checkpoint(path, build(3), whole=True)
     assert "save it without the 'detector.' before all of its names" in problem

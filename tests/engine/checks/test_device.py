@@ -27,13 +27,13 @@ pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CU
 
 
 @pytest.mark.parametrize('sentence', NEEDS_CUDA)
-def test_cuda_is_asked_for(sentence):
+def test_cuda_is_required(sentence):
     (problem,) = check_device(Config(NEEDS_CUDA[sentence]))
     assert 'torch sees n' in problem
     assert sentence in problem
 
 
-def test_all_that_needs_cuda_is_told():
+def test_all_settings_that_need_cuda_are_reported():
     both = {**NEEDS_CUDA['AmpOptimWrapper'], **NEEDS_CUDA['SyncBN']}
     assert len(check_device(Config(both))) == 2
 

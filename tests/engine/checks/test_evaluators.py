@@ -110,7 +110,7 @@ def test_a_metric_of_a_list_is_named_by_its_number(tmp_path):
     assert 'set val_evaluator.1.ann_file' in problem
 
 
-def test_boxes_in_cameras_are_joined_on_cuda_by_the_hosts_metric_alone():
+def test_only_the_hosts_metric_needs_cuda_to_join_boxes_in_cameras():
     loader = dict(dataset=dict(type='NuScenesDataset', box_type_3d='Camera'))
     cfg = Config(dict(test_dataloader=loader, test_evaluator=dict(type='NuScenesMetric')))
     assert needs_cuda(cfg, 'test')

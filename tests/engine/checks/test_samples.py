@@ -39,7 +39,7 @@ def test_an_empty_data_set_is_a_problem():
     assert 'The val set has no image with annotations' in problem
 
 
-def test_the_hook_tells_of_both_sets_at_once():
+def test_the_hook_reports_both_sets_at_once():
     class Runner:
         val_loop = True
         model = torch.nn.Identity()

@@ -81,7 +81,7 @@ def test_training_gives_the_same_with_and_without(tmp_path, monkeypatch):
     torch.testing.assert_close(torch.tensor(losses[0]), torch.tensor(losses[1]), rtol=1e-4, atol=0)
 
 
-def test_it_stands_in_the_dumped_config(tmp_path):
+def test_it_is_in_the_dumped_config(tmp_path):
     runner = toy_runner(tmp_path)
     assert dict(type='CPUSpeedHook') in runner.cfg.custom_hooks
     config = toy_config()

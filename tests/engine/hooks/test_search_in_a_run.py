@@ -65,7 +65,7 @@ def identity(tmp_path):
     return json.loads((tmp_path / 'sparsity_search/state.json').read_text())['identity']
 
 
-def test_a_resumed_run_goes_on_with_what_its_search_began_with(tmp_path):
+def test_a_resumed_run_uses_the_state_at_the_start_of_its_search(tmp_path):
     interrupted(tmp_path)
     assert not (tmp_path / 'epoch_4.pth').exists()
     before = identity(tmp_path)

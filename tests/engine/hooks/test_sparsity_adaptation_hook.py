@@ -25,7 +25,7 @@ def drawn(iterations, **options):
     return found
 
 
-def test_ratios_follow_from_seed_and_iteration_alone():
+def test_ratios_depend_only_on_seed_and_iteration():
     whole = drawn(range(20))
     resumed = drawn(range(7, 20))  # another process, no state
     assert all(whole[i] == ratios for i, ratios in resumed.items())

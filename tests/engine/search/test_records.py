@@ -38,7 +38,7 @@ def kept(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_still_stands_is_taken_up_and_told(saved):
+def test_valid_scores_are_reused_and_reported(saved):
     records, said = search(saved)
     assert [record.score for record in records.all] == [0.25, -math.inf]
     assert records.all[1].failure == 'out of memory'
@@ -126,7 +126,7 @@ def edit(state, how):
         ('bytes', 'truncated or not JSON'),
     ],
 )
-def test_what_cannot_be_read_is_set_aside_and_told(saved, how, reason):
+def test_unreadable_files_are_renamed_and_reported(saved, how, reason):
     path = saved / 'state.json'
     text = path.read_text()
     contents = dict(

@@ -79,7 +79,7 @@ def test_dense_equals_mmpretrains(theirs, ours, arch, settings, size):
     ],
 )
 @pytest.mark.parametrize('ratios', [0, [0.5, 0.3]])
-def test_the_cpus_door_takes_what_it_computes_alike(settings, taken, ratios):
+def test_the_executor_computes_only_what_it_computes_equally(settings, taken, ratios):
     settings = dict(arch=ARCH, img_size=64, out_indices=(1,)) | settings
     model = randomize(SparseViT(**settings, pruning_ratios=ratios)).eval()
     for size in ((56, 56), (70, 90)):

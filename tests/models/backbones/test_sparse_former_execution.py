@@ -155,7 +155,7 @@ def test_gradients_with_a_loss_scale(scale, with_cp):
     assert any((one - two).abs().max() > 0.01 for one, two in zip(untold, plain, strict=True))
 
 
-def test_who_is_not_told_the_scale_says_so_once(monkeypatch):
+def test_a_missing_loss_scale_is_warned_of_once(monkeypatch):
     said = []
     logger = MMLogger.get_current_instance()
     monkeypatch.setattr(logger, 'warning', said.append)

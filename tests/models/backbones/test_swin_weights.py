@@ -149,7 +149,7 @@ def test_the_names_of_transformers_are_translated(tmp_path, build, settings):
         start(build, tmp_path / 'swin.pth', **settings)
 
 
-def test_timms_models_of_features_alone(tmp_path):
+def test_timms_feature_extractors(tmp_path):
     model = randomize(SparseViT(**SMALL))
     theirs = in_original_layout(model, timm=True)
     weights = {re.sub(r'^layers\.', 'layers_', name): value for name, value in theirs.items()}

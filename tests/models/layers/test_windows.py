@@ -53,7 +53,7 @@ def test_gathered_windows_are_those_of_rolling_and_padding(height, width, window
 
 
 @pytest.mark.parametrize(('height', 'width', 'window_size'), SIZES)
-def test_masks_separate_what_the_shift_brought_together(height, width, window_size):
+def test_masks_separate_tokens_joined_by_the_shift(height, width, window_size):
     shift = window_size // 2
     grid = make_window_grid(height, width, window_size, shift, CPU)
     if not shift:

@@ -106,7 +106,7 @@ def test_the_student_inherits_the_last_two_thirds(tmp_path):
         assert not any(name.startswith(frozen) for name in trained), frozen
 
 
-def test_it_learns_from_the_teacher_alone(tmp_path):
+def test_it_learns_only_from_the_teacher(tmp_path):
     save_teacher(tmp_path / 'teacher.pth')
     model = build(tmp_path / 'teacher.pth').train()
     assert not model.teacher.training

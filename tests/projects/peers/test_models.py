@@ -92,7 +92,7 @@ def test_the_slow_pathway_is_a_resnet(resnet):
 
 
 @torch.no_grad()
-def test_the_fast_pathway_sees_motion_and_tells_the_slow_one():
+def test_the_fast_pathway_passes_motion_to_the_slow_one():
     model = randomise(SlowFast(depth=50, num_classes=3))
     clip = torch.randn(1, 3, 8, 32, 32)
     other = clip.clone()
@@ -164,7 +164,7 @@ def test_timesformer_without_attention_over_time_is_a_vision_transformer():
 
 
 @torch.no_grad()
-def test_video_transformers_tell_the_order_of_frames_by_their_positions_alone():
+def test_video_transformers_depend_on_the_order_of_frames_only_by_positions():
     clip = torch.randn(1, 3, 4, 32, 32) + 3 * torch.randn(1, 3, 4, 1, 1)  # each of its colour
     small = dict(frames=4, image_size=32, dim=24, num_heads=2, num_classes=5)
     for model, position in (
@@ -178,7 +178,7 @@ def test_video_transformers_tell_the_order_of_frames_by_their_positions_alone():
 
 
 @torch.no_grad()
-def test_perceivers_know_pixels_by_their_positions_alone():
+def test_perceivers_depend_on_pixels_only_by_positions():
     image = torch.randn(2, 3, 8, 8)
     model = randomise(Perceiver(8, num_latents=4, dim=16, cross_attends=3, block_depth=1, bands=4))
     there, back = model(image), model(image.flip(3))

@@ -57,7 +57,7 @@ def test_colours_take_turns():
             assert seen in 3 * cycle
 
 
-def test_no_frame_tells_the_classes_apart():
+def test_no_single_frame_shows_the_class():
     """Colours and areas agree within what chance allows, at the first frame as at others."""
     count = 100
     pairs = [

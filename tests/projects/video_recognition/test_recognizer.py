@@ -126,7 +126,7 @@ def test_the_score_is_the_mean_of_the_views_whatever_the_chunk_or_batch():
         assert alone.pred_label == expected[1].argmax()
 
 
-def test_no_more_views_than_asked_for_are_computed_at_once():
+def test_at_most_max_views_are_computed_at_once():
     model, sizes = build(max_views=4), []
     model.backbone.register_forward_hook(lambda _, inputs, out: sizes.append(len(inputs[0])))
     model(batch().float(), mode='predict')

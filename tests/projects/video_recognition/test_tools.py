@@ -90,7 +90,7 @@ def refusal_of(refusal, *arguments):
     return refusal('check_data.py', *arguments)
 
 
-def test_a_checkpoint_of_other_constants_is_told_before_the_test(call_tool, reduced, tmp_path):
+def test_a_checkpoint_of_other_constants_is_reported_before_the_test(call_tool, reduced, tmp_path):
     """As the converter makes it of the authors' library."""
     model = build_model(read_config(str(reduced)))
     meta = dict(type='VideoSparseFormer', arch='tiny', replicates=4, constants='library')

@@ -111,7 +111,7 @@ def test_the_recipe_resumes_to_the_same_weights(call_tool, smallest, tmp_path, m
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_without_what_is_broken(call_tool, refusal, smallest, kinetics):
+def test_a_training_skips_broken_videos(call_tool, refusal, smallest, kinetics):
     broken = kinetics / 'train' / 'zumba' / '0.mp4'
     broken.write_bytes(broken.read_bytes()[:400])
     log = call_tool('train.py', smallest, '--work-dir', 'run', *FP32)

@@ -84,7 +84,7 @@ def test_everything_once_and_a_table(show, tmp_path):
     assert show()[0] == []  # all is done
 
 
-def test_it_goes_on_where_it_was(show):
+def test_it_continues_where_it_was(show):
     with pytest.raises(BadInputError, match='stopped'):
         show(fails_at='narrow')
     started, _ = show('--until', 'dense')

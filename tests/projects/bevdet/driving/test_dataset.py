@@ -29,7 +29,7 @@ def test_the_same_seed_draws_the_same_files(tmp_path):
     assert train['instances'] != val['instances']
 
 
-def test_a_scene_depends_on_its_own_number_alone(tmp_path):
+def test_a_scene_depends_only_on_its_number(tmp_path):
     driving.write_driving(tmp_path / 'one', **TINY)
     driving.write_driving(tmp_path / 'two', **{**TINY, 'num_train_scenes': 2})
     one, two = infos(tmp_path / 'one', 'val')[1], infos(tmp_path / 'two', 'val')[1]
@@ -125,7 +125,7 @@ def test_wrong_annotation_file_is_refused(root):
         dataset(root, 'test')
 
 
-def test_mmdet3d_is_imported_on_use_alone(tmp_path):
+def test_mmdet3d_is_imported_only_on_use(tmp_path):
     code = (
         'import sys, sparse_mm\n'
         'from mmengine.registry import DATASETS\n'

@@ -92,7 +92,7 @@ def test_results_are_on_disk_while_a_section_runs(record, tmp_path, monkeypatch)
     assert len(seen[0]['sections']['works']['rows']) == 1
 
 
-def test_children_of_a_cpu_are_forked_and_no_gpu_is_an_answer(capfd):
+def test_children_on_a_cpu_are_forked_and_a_missing_gpu_is_reported(capfd):
     assert how_to_start('cpu') == 'fork'
     assert how_to_start('cuda:63') is None
     assert capfd.readouterr().err == ''
