@@ -1,8 +1,8 @@
-"""Reading checkpoints: safely, and with one clear sentence where that cannot be done.
+"""Reads checkpoints safely, with a clear message if that is not possible.
 
 torch unpickles with ``weights_only=True``: only tensors, plain containers and what
-:mod:`sparse_mm.safe_classes` declares. Absent, damaged, refused and unreadable are different
-things here: only a damaged file is ever passed over for an older one, and none is written over.
+:mod:`sparse_mm.safe_classes` declares. Missing, damaged, refused and unreadable files are
+distinguished: only a damaged file is skipped for an older one, and none is overwritten.
 """
 
 import json
@@ -120,7 +120,7 @@ def _read_parts(path: str) -> dict[str, Any]:
 
 
 def _check_file(path: str) -> bool:
-    """Refuses what cannot be opened, and archives that would unpack to more than they are.
+    """Refuses files that cannot be opened, and archives that unpack to more than their size.
 
     Returns:
         Whether it is a zip archive, as torch writes them since version 1.6.
@@ -194,7 +194,7 @@ def _first_line(error: Exception) -> str:
 
 
 def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
-    """Finds where a killed run can go on, whatever it was writing at that moment.
+    """Finds the checkpoint from which a killed run can continue.
 
     MMEngine goes by the file ``last_checkpoint``, which a kill can leave unwritten, empty, behind
     by one, or naming a checkpoint that was just removed. So the newest whole checkpoint is taken,

@@ -1,8 +1,8 @@
 """Classes that are registered by name now and imported on first use.
 
 What builds on a host package imports it, which takes seconds. ``import sparse_mm`` registers such a
-class as a stand-in; whoever builds it, derives from it or looks at it gets the class itself, and
-the class takes the stand-in's place in the registry.
+class as a stand-in; building it, deriving from it or reading its attributes imports the class,
+which then replaces the stand-in in the registry.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""Exceptions for mistakes that a user can correct."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -11,8 +11,8 @@ SAVE_WEIGHTS = (
 class BadInputError(ValueError):
     """A setting, a file or a machine does not fit.
 
-    The message says what is wrong and what to do, in one sentence; ``tools/*.py`` print it alone,
-    without a traceback.
+    The message says what is wrong and what to do, in one sentence; ``tools/*.py`` print only the
+    message, without a traceback.
     """
 
 

@@ -1,4 +1,4 @@
-"""What a file is that was given as a checkpoint and is none, in a sentence."""
+"""Describes files that were given as a checkpoint but are something else."""
 
 import os
 import re
@@ -10,7 +10,7 @@ WEIGHTS_FILES = '.index.json', '.safetensors', '.pth', '.pt', '.bin', '.ckpt'
 
 
 def say_other_kind(path: str) -> str | None:
-    """Says what a file is that torch cannot read as a checkpoint.
+    """Describes a file that torch cannot read as a checkpoint.
 
     Args:
         path: A file that can be opened.

@@ -1,4 +1,4 @@
-"""The named weights in a checkpoint: where they lie, and whether they are a model's."""
+"""Finds the named weights in a checkpoint, and checks that they fit a model."""
 
 import re
 from collections import Counter
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from sparse_mm.errors import BadInputError
 
-# Under which name checkpoints keep their weights; the first of them that there is counts.
+# Keys of the weights in checkpoints; the first one that exists is used.
 HOLDERS = (
     *('state_dict', 'model', 'model_state_dict', 'module', 'net', 'network', 'weights', 'params'),
     *('model_ema', 'state_dict_ema', 'ema_state_dict', 'ema', 'params_ema'),
 )
-# What holds tensors, and no weights.
+# Keys with tensors that are not weights.
 NO_HOLDERS = frozenset(
     {*('optimizer', 'optimizer_state_dict', 'optimizer_states', 'lr_scheduler', 'scheduler')}
     | {*('scaler', 'meta', 'message_hub', 'param_schedulers', 'callbacks', 'loops')}
@@ -25,9 +25,9 @@ WRAPPERS = 'module.', '_orig_mod.'
 def weights_of(checkpoint: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     """Finds the named weights in a checkpoint.
 
-    They may be the checkpoint itself, or lie in it under a name: MMEngine's ``state_dict``, the
-    original Swin's ``model``, others that :data:`HOLDERS` lists, or a single one of any name. What
-    wrappers put before all names (``module.``, torch.compile's ``_orig_mod.``) is taken off.
+    They may be the checkpoint itself, or be under a key: MMEngine's ``state_dict``, the original
+    Swin's ``model``, others that :data:`HOLDERS` lists, or a single one of any name. What wrappers
+    put before all names (``module.``, torch.compile's ``_orig_mod.``) is taken off.
 
     Raises:
         BadInputError: There are none, or those of several models.

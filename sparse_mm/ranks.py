@@ -1,7 +1,7 @@
-"""Several processes that act as one: rank 0 does it and tells the others; they fail together.
+"""Several processes that act as one: rank 0 shares its results, and all fail together.
 
-A process that fails alone leaves the others waiting for it in their next exchange. So whatever can
-fail between two exchanges is done here, and what went wrong travels with the results.
+A process that fails alone leaves the others waiting for it in their next exchange. So code that can
+fail between two exchanges is run here, and errors are sent with the results.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ T = TypeVar('T')
 
 
 def on_main_process(work: Callable[[], T]) -> T:
-    """Does something on rank 0 alone and gives every rank its result.
+    """Runs a function on rank 0 and returns its result on every rank.
 
     Raises:
         BadInputError: It failed on rank 0, which raises its own exception.
@@ -31,7 +31,7 @@ def on_main_process(work: Callable[[], T]) -> T:
 
 
 def on_every_process(work: Callable[[], T]) -> list[T]:
-    """Does something on each rank and gives every rank all results, in the ranks' order.
+    """Runs a function on each rank and returns all results, in the order of the ranks.
 
     Raises:
         BadInputError: It failed on another rank, whose message it has. A rank that fails itself

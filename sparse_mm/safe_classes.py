@@ -1,4 +1,4 @@
-"""What a checkpoint may hold besides tensors and plain containers.
+"""The classes that a checkpoint may contain besides tensors and plain containers.
 
 torch's safe unpickler (``weights_only=True``) makes nothing but what was declared to it by name.
 Declared here is what MMEngine, the host packages, numpy and torch themselves put into a checkpoint:

@@ -1,6 +1,6 @@
 """The authors' SparseFormer checkpoints -> ours.
 
-Four forms are told apart: by their keys the first version by the training code (``token_roi``,
+Four forms are distinguished: by their keys the first version by the training code (``token_roi``,
 ``head.norm``) and by the library (``initial_roi``, ``norm1``), and the library's bootstrapped
 models (``cls_embedding``); by RoIs of six numbers the library's model for clips.
 """

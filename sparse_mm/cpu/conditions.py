@@ -1,7 +1,7 @@
-"""When a pass may be computed in another way: only where nobody could tell.
+"""Decides if a pass may be computed in another way: only if nothing can observe it.
 
-Hooks, wrappers, captured graphs and gradients all see the modules one by one; so the moment any of
-them is at work, the plain path runs.
+Hooks, wrappers, captured graphs and gradients observe the modules one by one, so with any of them
+the plain path runs.
 """
 
 from collections.abc import Iterator
@@ -79,7 +79,7 @@ def is_plain(tensor: Tensor) -> bool:
 def is_as_built(model: nn.Module, known: frozenset[type], dtype: torch.dtype) -> bool:
     """Whether every module is exactly of a known type, with nothing attached or replaced.
 
-    It is asked in every pass, so it reads the modules' dictionaries directly.
+    It runs in every pass, so it reads the modules' dictionaries directly.
 
     Args:
         model: A backbone.

@@ -1,8 +1,8 @@
 """Linear layers on oneDNN's matrix product.
 
-In fp32 PyTorch's ``linear`` calls MKL. On CPUs that are not Intel's, MKL leaves more than half of
-the speed unused; oneDNN's product, which ``torch.compile`` puts in its place, does not, and it
-computes a GELU on the way. docs/performance.md has the figures.
+In fp32 PyTorch's ``linear`` calls MKL. On CPUs that are not Intel's, MKL reaches less than half of
+the speed of oneDNN's product, which ``torch.compile`` uses instead and which can include a GELU.
+docs/performance.md has the figures.
 """
 
 from functools import lru_cache
@@ -23,7 +23,7 @@ IMAGES = range(16, 65)
 def onednn_product(dtype: torch.dtype = torch.float32) -> Any:
     """The linear operator of oneDNN, tried once by calling it; None where it does not work.
 
-    It is not a public name of PyTorch, so what it takes may change; and oneDNN has no bfloat16 on
+    It is not a public name of PyTorch, so its arguments may change; and oneDNN has no bfloat16 on
     processors without AVX-512.
     """
     operator = getattr(torch.ops.mkldnn, '_linear_pointwise', None)
@@ -79,7 +79,7 @@ def linear_with_gradients(x: Tensor, weight: Tensor, bias: Tensor | None = None)
     Returns:
         ``(..., D)``.
     """
-    # Rows are independent, so any way of cutting them into images will do.
+    # Rows are independent, so they can be divided into images in any way.
     rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
     images = next((size for size in IMAGES if rows and rows % size == 0), 0)
     if not images:

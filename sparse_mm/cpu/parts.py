@@ -1,8 +1,7 @@
-"""Going through a map part by part.
+"""Processing a map in chunks.
 
-What one step leaves in a CPU's cache, the next finds there; and small intermediate results come
-from memory that the process has already, where large ones are new pages each time
-(docs/performance.md).
+The data of a chunk stay in the CPU's cache from one step to the next. Small intermediate results
+reuse memory of the process, while large ones need new pages each time (docs/performance.md).
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from sparse_mm.models.layers.windows import KeptWindows, StageWindows, token_importance
 
-# Size of a part that passes through cheap steps, a normalisation for instance.
+# Size of a chunk for cheap steps, such as a normalisation.
 CHEAP_BYTES = 2**20
 
 
@@ -91,7 +90,7 @@ def split_windows(kept: KeptWindows, most: int) -> Iterator[KeptWindows]:
 
 
 def real_tokens(kept: KeptWindows, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Leaves the padding out.
+    """Removes the padding.
 
     Args:
         kept: The windows.

@@ -1,8 +1,8 @@
-"""SparseFormers' inference pass on a CPU: the model's own, in another order of memory.
+"""SparseFormers' inference pass on a CPU: the same steps, with channels last.
 
-Where a convolution makes the features, the channels of a place lie side by side: convolutions keep
-that order, and pooling, normalising and sampling then read whole places. Linear layers run on
-oneDNN's product. docs/performance.md has the figures.
+If the features come from a convolution, they are channels last, and pooling, normalisation and
+sampling read contiguous channels. Linear layers run on oneDNN's product. docs/performance.md has
+the figures.
 """
 
 from contextlib import nullcontext
@@ -38,7 +38,7 @@ from sparse_mm.models.layers.image_features import (
     RGBFeatures,
 )
 
-# Fewer tokens than that are not worth what oneDNN does to the weights before each product.
+# For fewer tokens, packing the weights before each product takes longer than it saves.
 TOKENS = 256
 
 KNOWN: frozenset[type] = frozenset(

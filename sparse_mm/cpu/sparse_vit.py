@@ -1,7 +1,7 @@
-"""SparseViT's inference pass on a CPU: the same steps, in parts that fit the cache, in place.
+"""SparseViT's inference pass on a CPU: the same steps, in chunks that fit the cache, in place.
 
-The method is the model's: its windows, its ranking, its position bias, its weights. Here is only
-how a CPU goes through them.
+Windows, ranking, position bias and weights are those of the model. This file contains only their
+processing on a CPU.
 """
 
 from typing import Any
@@ -84,9 +84,9 @@ class SparseViTOnCPU:
 
 
 def _is_laid_out(model: Any) -> bool:
-    """Whether the layers that are read here, not called, stand where the constructor puts them.
+    """Whether layers that are read here without being called are those of the constructor.
 
-    A layer may have been exchanged for another of a known type, or have got a companion.
+    A layer may have been replaced by another of a known type, or one may have been added.
     """
     projection = model.patch_embed.projection
     side = projection.stride[0]
@@ -174,7 +174,7 @@ def _run_block(block: SparseBlock, rows: Tensor, kept: KeptWindows) -> None:
 
 
 def _update(block: SparseBlock, rows: Tensor, part: KeptWindows, bias: Tensor) -> None:
-    # Nobody reads what an FFN makes of padding.
+    # The FFN's output for padding is never read.
     targets, x = real_tokens(part, _attend(block, rows, part, bias))  # (P,), (P, C)
     rows.index_copy_(0, targets, _feed_forward(block, x))
 
@@ -224,7 +224,7 @@ def _merge(
         """``(C * stride², ...)`` -> ``(stride² * C, ...)``."""
         return parameter.unflatten(0, (-1, stride**2)).transpose(0, 1).flatten(0, 1)
 
-    # Copied column by column, which spares oneDNN from packing it anew for each strip.
+    # Copied column by column, so that oneDNN need not pack it again for each strip.
     weight = by_token(merging.reduction.weight.t()).t()
     norm: Any = merging.norm
     affine = None if norm is None else (by_token(norm.weight), by_token(norm.bias))

@@ -1,4 +1,4 @@
-"""What makes a pass faster on a GPU, beside the models: they know nothing of it."""
+"""Faster passes on a GPU. The models do not depend on this package."""
 
 from importlib.util import find_spec
 
@@ -9,11 +9,11 @@ __all__ = ['use_window_kernel']
 
 
 def use_window_kernel(use: bool = True) -> None:
-    """Lets the Triton kernel compute attention in windows, wherever it can, or no longer.
+    """Switches the Triton kernel for window attention on or off.
 
     It is off by default: it is tested in Triton's interpreter and compiled for GPUs, and has not
-    run on one yet. ``tools/gpu_check.py`` compares it with PyTorch's attention. Gradients, dropout
-    and what is not on a GPU stay with PyTorch's in any case.
+    run on one yet. ``tools/gpu_check.py`` compares it with PyTorch's attention. Passes with
+    gradients or dropout, or not on a GPU, always use PyTorch's attention.
 
     Args:
         use: Whether to use it.

@@ -1,4 +1,4 @@
-"""A pass recorded once as a CUDA graph, and replayed without the host's work for each kernel."""
+"""A pass recorded as a CUDA graph, which is replayed without launching each kernel."""
 
 from collections.abc import Callable
 from typing import Any

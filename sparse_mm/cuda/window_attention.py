@@ -4,7 +4,7 @@ PyTorch's fused attention takes one bias for each window and head: in shifted bl
 ``(num_windows, heads, N, N)`` tensor is made, cast and padded in every pass, several times as large
 as queries, keys and values together. This kernel reads the packed ``(num_windows, N, 3, heads, d)``
 as the linear layer left it, the ``(heads, N, N)`` bias and, for the few windows that need one, its
-mask; logits and weights never leave the chip.
+mask; logits and weights are never written to memory.
 
 One program computes ``BLOCK_M`` query rows of one head, in a few windows one after another. Keys
 come in blocks with a running maximum and sum (online softmax, as FlashAttention: Dao et al.,

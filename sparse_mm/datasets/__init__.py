@@ -1,4 +1,4 @@
-"""Generated data sets. The one that needs mmdet is imported when it is asked for."""
+"""Generated data sets. The one that needs mmdet is imported when it is used."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Drawing scenes in which *where* to compute matters.
+"""Draws scenes with a few small objects on large textured backgrounds.
 
 A few small objects stand on large textured grounds.
 

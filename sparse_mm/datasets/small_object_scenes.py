@@ -1,8 +1,8 @@
-"""Drawing scenes that need resolution: small objects on busy ground, most windows without any.
+"""Draws scenes that need resolution: small objects on a textured background.
 
-What tells the classes apart is the pattern on them, of a few pixels, and hardly the outline;
-colours say nothing. The ground is full of stones and lines of all colours, which have outlines but
-no pattern.
+Most windows contain no object. The classes differ in a pattern of a few pixels and hardly in their
+outline; colours are random. The background has stones and lines of all colours, which have outlines
+but no pattern.
 
 Everything follows from integers: the same seed gives the same scene on every machine.
 """

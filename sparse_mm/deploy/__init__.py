@@ -1,7 +1,7 @@
 """The backbone on the engine that a user would deploy it on: ONNX Runtime, OpenVINO, Inductor.
 
-:class:`DeployedBackbone` takes the place of a backbone in any config for inference. Graphs are made
-when an image size first comes, and kept on disk.
+:class:`DeployedBackbone` replaces a backbone in any config for inference. A graph is exported when
+images of a new size arrive, and cached on disk.
 """
 
 from sparse_mm.deploy.deployed_backbone import DeployedBackbone

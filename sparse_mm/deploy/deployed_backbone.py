@@ -1,4 +1,4 @@
-"""A backbone that computes on an engine, in the place of the backbone itself."""
+"""A backbone whose passes run in a deployment engine."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.named_weights import first_few, mismatches
 from sparse_mm.progress import progress_bar
 
-# In bfloat16 a graph is wrong where its outputs have nothing to do with PyTorch's in float32.
+# In bfloat16 a graph is wrong if its outputs are unrelated to PyTorch's in float32.
 UNLIKE = 0.5
 EXPORTERS = 'torch', 'onnx', 'onnxscript', 'onnx_ir'
 
@@ -39,9 +39,9 @@ class DeployedBackbone(BaseModule):
 
     It has the backbone's weights under the backbone's own names, so checkpoints load as into the
     backbone, and all other attributes are the backbone's: ``set_pruning_ratios``,
-    ``out_indices``. A graph is made when images of a size first come, for the weights and ratios
-    that the backbone has then; after other weights or ratios it is another graph. Exported files
-    are kept on disk. Each new graph is compared with PyTorch before it is used.
+    ``out_indices``. A graph is exported when images of a new size arrive, for the current weights
+    and ratios; other weights or ratios need another graph. Exported files are kept on disk. Each
+    new graph is compared with PyTorch before it is used.
 
     Args:
         backbone: Its config, or the backbone itself: one of ours, or any that takes images and
@@ -134,7 +134,7 @@ class DeployedBackbone(BaseModule):
         return restore([out.to(images.dtype) for out in outputs], kind)
 
     def prepare(self, image_size: tuple[int, int], batch: int = 1) -> None:
-        """Makes the graph of a size now, rather than in the first pass.
+        """Exports the graph of a size now, instead of in the first pass.
 
         Args:
             image_size: ``(H, W)``.
@@ -227,8 +227,8 @@ class DeployedBackbone(BaseModule):
             try:
                 compare(found, expected, names)
             except BadInputError:
-                # Two windows can matter so equally that the order of summation decides which of
-                # them is kept. Hardly so in other images, too.
+                # Two windows can be so equally important that the order of summation decides which
+                # of them is kept. This is unlikely for several images.
                 if not any(self._agrees(run, images, names, seed) for seed in (1, 2)):
                     raise
             return
@@ -253,7 +253,7 @@ class DeployedBackbone(BaseModule):
         """The backbone as it is now, for an engine to change."""
         ratios = self._ratios()
         backbone: Any = deepcopy(self.backbone).float()
-        backbone.eval()  # what it returns is not to be trusted: mmdet's backbones return nothing
+        backbone.eval()  # mmdet's backbones return nothing from it
         backbone.requires_grad_(False)
         if ratios is not None:
             backbone.set_pruning_ratios([[float(ratio) for ratio in stage] for stage in ratios])
@@ -266,7 +266,7 @@ class DeployedBackbone(BaseModule):
     def _exported(self, backbone: nn.Module, images: Tensor, names: Sequence[str]) -> Path:
         """The exported file, from the cache or made."""
         meta = dict(backbone=type(backbone).__name__, pruning_ratios=str(self._ratios()))
-        # Other code than ours may count images in ways that fix their number.
+        # Code of others may fix the number of images.
         free_batch = type(backbone).__module__.startswith('sparse_mm.')
         shape = [None if free_batch else len(images), *images.shape[1:]]
         follows_from = dict(

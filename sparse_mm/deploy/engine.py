@@ -1,4 +1,4 @@
-"""What an engine is: a way to compute one graph, in one file each."""
+"""The interface of engines, which compute one graph."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Pass = Callable[[Tensor], Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class Graph:
-    """One backbone at one size, with the ratios that are in force: constants, all of them.
+    """One backbone at one size with its current ratios, all of them constants.
 
     Attributes:
         backbone: A copy of the backbone, in evaluation mode and float32; the engine may change it.
@@ -39,7 +39,7 @@ class Engine(ABC):
     """A way to compute graphs.
 
     Attributes:
-        name: What ``engine=`` calls it.
+        name: Its name for ``engine=``.
         precisions: Those that it computes in.
         packages: Modules that it needs besides torch, with the packages that bring them.
         devices: Types of the devices that it computes on.
@@ -53,7 +53,7 @@ class Engine(ABC):
     fixed_size: ClassVar[bool] = True
 
     def check(self, precision: str) -> None:
-        """Checks, before anything is computed, that the engine is here and has a precision.
+        """Checks that the engine is installed and supports a precision.
 
         Raises:
             BadInputError: It does not.

@@ -19,7 +19,7 @@ PRECISIONS = tuple(DTYPES)
 
 
 def check_engine(name: str, precision: str) -> Engine:
-    """Finds an engine that is here and computes in a precision.
+    """Returns an engine that is installed and supports a precision.
 
     Raises:
         BadInputError: There is none; the sentence says what to install or to choose.

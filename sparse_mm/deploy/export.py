@@ -1,7 +1,6 @@
 """Exporting a backbone for one size of images: to ONNX, or to a program of ``torch.export``.
 
-The pruning ratios are constants of what is exported: windows that they prune are computed nowhere
-in it.
+The pruning ratios are constants of the exported graph, which does not compute pruned windows.
 """
 
 import logging
@@ -33,9 +32,9 @@ Pass = Callable[[Tensor], list[Tensor]]
 def random_images(batch: int, shape: tuple[int, ...], channels: int = 3, seed: int = 0) -> Tensor:
     """Draws soft random colours of a shape, ``(H, W)`` or ``(T, H, W)``, the same in each run.
 
-    White noise would tell little: its windows matter so equally that rounding decides which are
-    kept, and where latent tokens look, from pixel to pixel nothing is alike, so that two orders of
-    summation in PyTorch alone can give tokens that differ by percents.
+    White noise is a bad test input. Its windows are so equally important that rounding decides
+    which are kept, and neighbouring pixels are so different that rounding of sampling points can
+    change latent tokens by percents, even in PyTorch itself.
     """
     generator = torch.Generator().manual_seed(seed)
     cells = torch.randn(batch, channels, *(8 for _ in shape), generator=generator)
@@ -46,7 +45,7 @@ def captured(module: nn.Module, images: Tensor, free_batch: bool) -> Any:
     """Captures a module by ``torch.export``, for the images' own batch or for any."""
     if not free_batch:
         return torch.export.export(module, (images,))
-    # A dimension of 1 would be taken for a constant.
+    # A dimension of 1 would become a constant.
     two = torch.cat([images[:1], images[:1]])
     return torch.export.export(module, (two,), dynamic_shapes=({0: torch.export.Dim(BATCH)},))
 
@@ -83,11 +82,11 @@ def write_onnx(
     from onnxscript import opset18 as op
 
     def stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
-        """What PyTorch's exporter lacks; TopK, too, gives equal values in their order."""
+        """Operators that PyTorch's exporter lacks; TopK also keeps the order of equal values."""
         count: Any = op.Constant(value_ints=[x.shape[dim]])
         return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
 
-    # It tells of each node that it does not fold.
+    # It logs each node that it does not fold.
     logging.getLogger('onnxscript').setLevel(logging.ERROR)
     # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
     with sdpa_kernel(SDPBackend.MATH), redirect_stdout(sys.stderr):
@@ -108,10 +107,10 @@ def write_onnx(
 
 
 def _simplify(model: Any) -> None:
-    """Folds constants and drops what does nothing; the rest engines do themselves.
+    """Folds constants and removes nodes without effect; engines optimise the rest.
 
-    The exporter's own optimisation looks for hundreds of patterns, for some of them at each node
-    through all nodes: of the export of a Swin of 24 blocks that was two thirds of the time.
+    The exporter's own optimisation searches for hundreds of patterns, some of them by going through
+    all nodes at each node. For a Swin with 24 blocks that took two thirds of the export.
     """
     from onnx_ir.passes import common as passes
     from onnxscript.optimizer import fold_constants
@@ -133,7 +132,7 @@ def _simplify(model: Any) -> None:
 
 
 def _drop_idle_transposes(model: Any) -> None:
-    """Drops transposes that leave the order as it is, each a copy of a map in ONNX Runtime.
+    """Removes transposes without effect, each of which copies a map in ONNX Runtime.
 
     The exporter writes them around whatever reads or writes rows by their numbers.
     """

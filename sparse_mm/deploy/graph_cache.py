@@ -31,9 +31,9 @@ def default_folder() -> Path:
 class GraphCache:
     """A folder of graphs, one folder each, named by what they were made of.
 
-    A graph that is cut off, was changed or comes from another version is said and made anew; what
-    was not used for the longest time makes way. Several processes may share a folder: one makes a
-    graph, and the others wait for it.
+    A graph that is truncated, modified or from another version is reported and exported again. The
+    graphs that were not used for the longest time are removed first. Several processes may share a
+    folder: one exports a graph, and the others wait for it.
 
     Args:
         folder: Where the graphs lie; None for :func:`default_folder`.
@@ -50,7 +50,7 @@ class GraphCache:
         """Finds a graph, or makes it.
 
         Args:
-            key: A name of letters and digits that says all that the graph follows from.
+            key: A name of letters and digits that identifies everything the graph depends on.
             size: About how many bytes it has.
             make: Writes it to a path; gives what is to be known of it.
 

@@ -17,8 +17,8 @@ def a_gpu_is_there() -> bool:
 class GraphEngine(Engine):
     """The backbone recorded once; a pass is then one call of the host's.
 
-    Half precision is bound by the host otherwise: it launches some hundred kernels one by one, and
-    what pruning saves on the device is waited for.
+    Otherwise the host limits half precision: it launches some hundred kernels one by one, and the
+    time that pruning saves on the device is spent waiting.
     """
 
     name = 'graph'

@@ -21,7 +21,7 @@ class OnnxRuntimeEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # it warns of each weight that it does not need
-        # With the batch known, sizes are constants, and what follows from them is folded.
+        # With a fixed batch, sizes are constants, and expressions of them are folded.
         options.add_free_dimension_override_by_name(BATCH, len(graph.images))
         session = onnxruntime.InferenceSession(
             str(graph.onnx()), options, providers=['CPUExecutionProvider']

@@ -19,10 +19,10 @@ PROCESSOR = Path('/proc/cpuinfo')
 
 
 def check_processor_limit() -> None:
-    """Checks that no variable keeps oneDNN from the AVX-512 that the processor has.
+    """Checks that no environment variable disables the processor's AVX-512 for oneDNN.
 
-    OpenVINO asks the processor itself, and oneDNN the variable. Where they disagree, OpenVINO
-    2026.4 cannot compile a convolution, and larger graphs end the process by a signal.
+    OpenVINO reads the processor's features, and oneDNN the variable. If they differ, OpenVINO
+    2026.4 cannot compile a convolution, and larger graphs crash the process.
 
     Raises:
         BadInputError: One does.
@@ -41,9 +41,10 @@ def check_processor_limit() -> None:
 def openvino_core() -> Any:
     """The process's one ``Core``, which is never dropped.
 
-    Each has a stack for the thread's signals, and puts back what stood there before when it goes.
-    Of two that go in the order in which they came, the second puts back the first one's, whose
-    memory is gone: the next signal (Ctrl-C, the end of a loader's process) then ends the process.
+    Each ``Core`` sets a signal stack for the thread, and restores the previous one when it is
+    destroyed. If two are destroyed in the order of their creation, the second restores the first
+    one's stack, whose memory is freed, and the next signal (Ctrl-C, the end of a loader's process)
+    crashes the process.
     """
     import openvino
 

@@ -1,4 +1,4 @@
-"""A few sizes of graphs for images of many sizes: padding to a grid, and cropping what comes out.
+"""A few graphs for images of many sizes: pads images, and crops the outputs.
 
 Pipelines that keep the aspect ratio give images of hundreds of sizes. Padded at the right and at
 the bottom with zeros, as the hosts pad the images of a batch, they need a few graphs.
@@ -15,12 +15,12 @@ from sparse_mm.errors import BadInputError
 Size = tuple[int, int]
 # A side to be a multiple of, or the sizes themselves.
 Grid = int | tuple[Size, ...]
-# So many image sizes, each with its graph, are said.
+# A warning is given at so many image sizes, each with its graph.
 MANY = 4
 
 
 class SizeCount:
-    """Counts the sizes that graphs are made for, and says once when they are many."""
+    """Counts the sizes of graphs, and warns once if there are many."""
 
     def __init__(self) -> None:
         self.sizes: set[Size] = set()
@@ -101,7 +101,7 @@ def check_maps(outputs: Sequence[Tensor]) -> None:
 
 
 def crop(maps: Sequence[Tensor], padded: Size, size: Size) -> list[Tensor]:
-    """Cuts off what belongs to the padding.
+    """Crops the padding.
 
     Args:
         maps: ``(B, C_i, H_i, W_i)`` of images of the padded size.

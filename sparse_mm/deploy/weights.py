@@ -1,4 +1,4 @@
-"""Which weights a graph was made of: a digest for files, a quick comparison before each pass."""
+"""Identifies the weights of a graph: a digest for files, a quick comparison before each pass."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ def digest_of_weights(module: nn.Module) -> str:
 
 
 class WeightsWatch:
-    """Notices that a module's weights have changed, at a cost that a pass can bear.
+    """Detects changed weights of a module, quickly enough for every pass.
 
-    Every write through a tensor counts its version up. Writes through ``.data``, as averaged
-    weights (EMA) are exchanged by, do not; so some numbers of each tensor are compared, too: an
-    exchange of weights changes them. They are compared as bits, so NaN is equal to itself.
+    Every write to a tensor increases its version. Writes through ``.data``, by which averaged
+    weights (EMA) are swapped in, do not, so some values of each tensor are compared, too. They are
+    compared as bits, so NaN is equal to itself.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""A whole model as one graph, as far as no post-processing stands in the way.
+"""A whole model as one graph, without post-processing whose sizes depend on the image.
 
-Classifiers give scores, segmentors maps of logits in the images' size, detectors what their neck
-and dense head give: where boxes are decoded and suppressed, sizes depend on the image, and that is
-left to :func:`finish_detection`.
+Classifiers return scores, segmentors logits in the size of the images, detectors the outputs of
+neck and dense head. Decoding and non-maximum suppression have sizes that depend on the image;
+:func:`finish_detection` does them.
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class WholeModel(nn.Module):
 def finish_detection(
     model: Any, outputs: Sequence[Tensor], levels: int, samples: Sequence[Any]
 ) -> list[Any]:
-    """Makes detections of what an exported detector gave, by the rest of the model in PyTorch.
+    """Computes detections from an exported detector's outputs, with the rest of the model.
 
     Args:
         model: The detector that was exported, with its weights, in evaluation mode.

@@ -1,7 +1,8 @@
 """mmcv's compiled operators by torchvision and PyTorch, where mmcv was not compiled.
 
 ``mmcv-lite`` has all of mmcv's Python, ``mmcv.ops`` included; only the module ``mmcv._ext``, which
-holds the operators, is missing. This package is that module. ``finder.py`` tells Python so.
+holds the operators, is missing. This package is that module. ``mmcv_finder.py`` makes Python find
+it.
 
 The functions have the names and arguments of mmcv's. Those that write their result take the
 tensor for it as an argument. Operators that are not here can be imported and refuse to be called.

@@ -1,4 +1,4 @@
-"""Convolutions whose places or kernels depend on the input: masked convolution and CARAFE."""
+"""Convolutions whose positions or kernels depend on the input: masked convolution, CARAFE."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What lies under regions of a feature map: RoIAlign and RoIPool."""
+"""Pooling regions of a feature map: RoIAlign and RoIPool."""
 
 import torch
 import torchvision  # noqa: F401  (its import registers torch.ops.torchvision)
