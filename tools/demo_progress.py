@@ -117,5 +117,5 @@ def run_tool(tool: str, *arguments: object, log: Path, may_fail: bool = False) -
     reporter.close()
     if process.returncode and not may_fail:
         print('\n'.join(line for line in last if line), file=sys.stderr)
-        sys.exit(f'error: {tool} failed; all that it said is in {log}.')
+        sys.exit(f'error: {tool} failed; its output is in {log}.')
     return not process.returncode

@@ -193,7 +193,7 @@ def install(venv: Path, wanted: str | None = None, stack: str = 'openmmlab') -> 
         else:
             good = not subprocess.run([*pip, *arguments], cwd=ROOT).returncode
         if not good:
-            fail(f'pip could not install {what}; its message stands above.')
+            fail(f'pip could not install {what}; see its message above.')
         print(f'      done in {time.monotonic() - start:.0f} s', flush=True)
     done.write_text(goal)
 

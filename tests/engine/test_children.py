@@ -28,6 +28,11 @@ PARENTS = {
 import subprocess
 subprocess.run(children.ending_with_parent([sys.executable, 'sleeping.py', 'pid']))
 """,
+    'torchrun': """
+import subprocess
+launcher = sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=1'
+subprocess.run(children.ending_with_parent([*launcher, 'sleeping.py', 'pid']))
+""",
     'pool': """
 from concurrent.futures import ProcessPoolExecutor
 context = get_context('forkserver')
@@ -59,7 +64,8 @@ demo_progress.ROOT = Path.cwd()
 run(lambda: demo_progress.run_tool('sleeping.py', 'pid', log=Path('log')))
 """,
 }
-TOOLS = 'searches', 'demo'  # they take seconds to import
+TOOLS = 'searches', 'demo'
+SLOW = *TOOLS, 'torchrun'  # they take seconds to import
 HEAD = """
 import sys
 from multiprocessing import get_context
@@ -123,7 +129,7 @@ def start(tmp_path):
 
 @pytest.mark.parametrize(
     'kind',
-    [pytest.param(kind, marks=pytest.mark.slow if kind in TOOLS else ()) for kind in PARENTS],
+    [pytest.param(kind, marks=pytest.mark.slow if kind in SLOW else ()) for kind in PARENTS],
 )
 def test_a_killed_process_leaves_no_child(start, kind):
     parent, pid = start(kind)
