@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from sparse_mm.engine.checks import check_data, check_samples, report
 from sparse_mm.engine.command_line import add_config_options, load_config, run, whole
 from sparse_mm.engine.hosts import scope_of
+from sparse_mm.engine.quiet import without_prints
 from sparse_mm.errors import BadInputError
 
 SPLITS = 'train', 'val', 'test'
@@ -73,7 +74,9 @@ def check(cfg: Config, num_samples: int) -> list[str]:
             continue
         seen.append(settings)
         try:
-            problems += look_at(DATASETS.build(settings), split, num_samples)
+            with without_prints():
+                dataset = DATASETS.build(settings)
+            problems += look_at(dataset, split, num_samples)
         except BadInputError as error:
             problems.append(str(error))
     return problems

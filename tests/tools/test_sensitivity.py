@@ -50,6 +50,7 @@ def test_each_stage_is_pruned_alone(files, call_tool, tmp_path):
             assert point['score'] == pytest.approx(likelihood(model, ratios), abs=1e-5)
             assert point['score'] != found['dense']
         assert 1 > points[0]['macs'] > points[1]['macs'] > 0
+    assert 'System environment' not in log and 'Hooks will' not in log
     assert '| stage | 0.5 | 0.75 |' in log and f'dense {found["dense"]:.4f}' in log
     assert cv2.imread(str(folder / 'sensitivity.png')) is not None
 

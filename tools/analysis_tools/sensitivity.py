@@ -27,7 +27,6 @@ from sparse_mm.engine.checks import (
 )
 from sparse_mm.engine.command_line import (
     add_config_options,
-    build_runner,
     finite,
     load_config,
     run,
@@ -37,6 +36,7 @@ from sparse_mm.engine.command_line import (
 )
 from sparse_mm.engine.deployment import undeploy
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.quiet import build_quiet_runner, without_prints
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import SparsitySearch
 from sparse_mm.errors import BadInputError
@@ -187,13 +187,14 @@ def main() -> None:
     report(check_settings(cfg, 'val'))
     problems = device + check_data(cfg, ('val',)) + check_work_dir(cfg.work_dir)
     start_together(cfg, device, problems + check_checkpoint_file(args.checkpoint))
-    runner = build_runner(cfg)
+    runner = build_quiet_runner(cfg)
     report(check_checkpoint(args.checkpoint, runner.model, whole=True))
-    runner.load_checkpoint(args.checkpoint)
     folder = Path(cfg.work_dir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    search = SparsitySearch(runner, settings, folder)
-    search.prepare()
+    with without_prints():
+        runner.load_checkpoint(args.checkpoint)
+        search = SparsitySearch(runner, settings, folder)
+        search.prepare()
     found = measure(search, folder / 'sensitivity.json')
     write_atomically(folder / 'sensitivity.png', plot(found))
     print('\n'.join(table(found)))

@@ -30,6 +30,7 @@ from sparse_mm.engine.inspection import (
     preprocessor_config,
     reads_texts,
 )
+from sparse_mm.engine.quiet import without_prints
 from sparse_mm.errors import BadInputError
 from sparse_mm.named_weights import part_of, weights_of
 
@@ -126,7 +127,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         backbone.load_state_dict(part_of(weights, backbone.state_dict()), strict=False)
     if args.ratios is not None:
         backbone.set_pruning_ratios(read_ratios(args.ratios))
-    dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
+    with without_prints():
+        dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
     counter, recorder = UsageCounter(len(backbone.stages)), WindowRecorder(backbone)
     for i in range(min(args.images, len(dataset))):
         model.test_step(pseudo_collate([dataset[i]]))

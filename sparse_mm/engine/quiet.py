@@ -1,0 +1,36 @@
+"""Keeps lines of other packages, which a user can do nothing about, out of a tool's output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from sparse_mm.engine.command_line import build_runner
+
+
+@contextmanager
+def without_prints() -> Iterator[None]:
+    """Within it prints are dropped; logs, warnings and progress bars are not.
+
+    pycocotools, for one, prints four lines for each annotation file that it reads.
+    """
+    MMLogger.get_current_instance()  # made within, it would keep the stream that is dropped
+    with redirect_stdout(StringIO()):
+        yield
+
+
+def build_quiet_runner(cfg: Config) -> Runner:
+    """Builds a config's runner without its log of the environment, the config and the hooks.
+
+    For tools that use a runner and train nothing. Warnings, and what is logged later, are shown.
+    """
+    level = cfg.get('log_level') or 'INFO'
+    cfg.log_level = 'WARNING'
+    runner = build_runner(cfg)
+    runner.logger.setLevel(level)
+    for handler in runner.logger.handlers:
+        handler.setLevel(level)
+    return runner

@@ -1,0 +1,33 @@
+"""Noise of other packages is dropped; warnings and later logs are not."""
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from sparse_mm.engine.quiet import build_quiet_runner, without_prints
+from tests.engine.search.toy import toy_config
+
+
+def test_prints_are_dropped_and_warnings_are_shown(capsys):
+    logger = MMLogger.get_instance('quiet', log_level='INFO')
+    with without_prints():
+        print('creating index...')
+        logger.warning('a label is missing')
+    logger.info('done')
+    out = capsys.readouterr().out
+    assert 'creating' not in out
+    assert 'a label is missing' in out and 'done' in out
+
+
+def test_a_logger_that_is_made_within_is_shown_afterwards(capsys, monkeypatch):
+    monkeypatch.setattr(MMLogger, '_instance_dict', type(MMLogger._instance_dict)())
+    with without_prints():
+        MMLogger.get_current_instance()
+    MMLogger.get_current_instance().warning('a late one')
+    assert 'a late one' in capsys.readouterr().out
+
+
+def test_a_runner_does_not_log_its_environment(tmp_path, capsys):
+    runner = build_quiet_runner(Config({**toy_config(), 'work_dir': str(tmp_path)}))
+    assert 'System environment' not in capsys.readouterr().out
+    runner.logger.info('scores follow')
+    assert 'scores follow' in capsys.readouterr().out
