@@ -5,8 +5,9 @@ The pruning ratios are constants of the exported graph, which does not compute p
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def random_images(batch: int, shape: tuple[int, ...], channels: int = 3, seed: i
     return F.interpolate(cells, size=shape, mode='bicubic' if len(shape) == 2 else 'trilinear')
 
 
+@contextmanager
+def without_deprecations() -> Iterator[None]:
+    """Within it a deprecation inside of PyTorch's exporter is not shown."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*treespec', FutureWarning)
+        yield
+
+
 def captured(module: nn.Module, images: Tensor, free_batch: bool) -> Any:
     """Captures a module by ``torch.export``, for the images' own batch or for any."""
     if not free_batch:
@@ -60,6 +69,7 @@ def to_program(
     return lambda x: list(loaded(x))
 
 
+@without_deprecations()
 def write_onnx(
     module: nn.Module,
     images: Tensor,

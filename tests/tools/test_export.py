@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import warnings
 from functools import partial
 
 import onnx
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from sparse_mm.deploy.export import write_onnx
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.layers.windows import make_window_grid, rank_windows
 from tests.conftest import ROOT
@@ -274,3 +276,10 @@ def test_nothing_but_the_backbone_is_built(checkpoint, call_tool, tmp_path):
     exported = torch.export.load(tmp_path / 'm.pt2').module()
     for found, expected in zip(exported(x), model.backbone(x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_deprecations_inside_of_the_exporter_are_not_shown(tmp_path):
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        write_onnx(nn.Linear(2, 2).eval(), torch.ones(1, 2), tmp_path / 'model.onnx', {}, ['y'])
+    assert not [one for one in shown if 'treespec' in str(one.message)]

@@ -36,6 +36,7 @@ from sparse_mm.engine.checks import check_checkpoint, check_data, report
 from sparse_mm.engine.command_line import add_config_options, load_config, read_ratios, run, whole
 from sparse_mm.engine.deployment import undeploy
 from sparse_mm.engine.inspection import build_model, our_backbone
+from sparse_mm.engine.quiet import without_prints
 from sparse_mm.engine.search.evaluators import ScoringEvaluator
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
@@ -284,7 +285,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
         model.load_state_dict(weights, strict=False)
     test = ModelTest(cfg, model, args.metric) if args.metric else None
-    dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
+    with without_prints():
+        dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
     seen = images_of_backbone(model, backbone, dataset, args.images)
     found = []
     for number, ratios in enumerate(settings):

@@ -53,7 +53,7 @@ def run_model(
     try:
         if finds and not isinstance(model, BackboneAlone):
             sample = model.test_step(pseudo_collate([shown.packed]))[0].cpu()
-            beside, title = shown.original.copy(), 'what the model finds'
+            beside, title = shown.original.copy(), 'predictions'
             beside = draw_predictions(cfg, names, beside, sample, score_thr)
             window = sliding_window(cfg)
             if window is not None:

@@ -1,4 +1,4 @@
-"""Draws how many layers of a SparseViT computed each window, beside what the model finds.
+"""Draws how many layers of a SparseViT computed each window, and the predictions.
 
 python tools/analysis_tools/visualize_sparsity.py IMAGE|FOLDER|CLIP CONFIG CHECKPOINT --out FILE
 
