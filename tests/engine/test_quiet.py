@@ -27,7 +27,8 @@ def test_a_logger_that_is_made_within_is_shown_afterwards(capsys, monkeypatch):
 
 
 def test_a_runner_does_not_log_its_environment(tmp_path, capsys):
-    runner = build_quiet_runner(Config({**toy_config(), 'work_dir': str(tmp_path)}))
+    cfg = Config({**toy_config(), 'work_dir': str(tmp_path), 'launcher': 'none'})
+    runner = build_quiet_runner(cfg)
     assert 'System environment' not in capsys.readouterr().out
     runner.logger.info('scores follow')
     assert 'scores follow' in capsys.readouterr().out

@@ -172,7 +172,7 @@ def test_info_files(tmp_path, content):
 def test_an_info_file_claims_a_length_that_no_memory_has(tmp_path):
     path = tmp_path / 'infos.pkl'
     path.write_bytes(b'\x80\x04}\x8d' + (2**62).to_bytes(8, 'little') + b'metainfo.')
-    assert 'is truncated or none of mmdet3d' in check_info_file(path, tmp_path)[0]
+    assert 'is truncated or not one of mmdet3d' in check_info_file(path, tmp_path)[0]
 
 
 def test_deep_files_are_refused(tmp_path):

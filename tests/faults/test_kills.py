@@ -143,5 +143,5 @@ def test_each_kill_has_its_line():
     table.add(0, 'step', 'Nothing to resume', winner=True, weights=False)
     text = table.text()
     assert 'the same end after 1 of 2 kills' in text
-    assert '| step of the training | process 0 | the beginning | yes | NO |' in text
+    assert '| training step | process 0 | the beginning | yes | NO |' in text
     assert len(table.failed) == 1

@@ -32,7 +32,7 @@ def check_device(cfg: Config) -> list[str]:
         )
     if 'cuda' in str(cfg.get('device', '')):
         problems.append(
-            f'The config needs the device {cfg.device!r}, and torch finds no CUDA device; leave '
+            f'The config needs the device {cfg.device!r}, and torch sees no CUDA device; leave '
             'out device.'
         )
     if cfg.get('launcher', 'none') != 'none' and uses_sync_bn(cfg.get('model')):
@@ -53,5 +53,5 @@ def check_device_name(device: str) -> list[str]:
     if not device.startswith(('cpu', 'cuda')):
         return [f'--device must be cpu or cuda, not {device!r}.']
     if device.startswith('cuda') and not torch.cuda.is_available():
-        return ['--device needs CUDA, and torch finds no such device; try cpu.']
+        return ['--device needs CUDA, and torch sees no such device; try cpu.']
     return []

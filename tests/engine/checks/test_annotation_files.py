@@ -77,14 +77,14 @@ class TestNuScenesInfos:
         (message,) = check_info_file(self.write(tmp_path, old, protocol=protocol), tmp_path)
         assert 'made by mmdet3d before 1.0' in message
         (message,) = check_info_file(self.write(tmp_path, own, protocol=protocol), tmp_path)
-        assert 'none of mmdet3d' in message
+        assert 'not one of mmdet3d' in message
 
     def test_what_is_none(self, tmp_path):
         path = self.write(tmp_path, dict(metainfo={}, data_list=[1] * 100))
         whole = path.read_bytes()
         for content in (whole[:-20], b'', b'metainfo.', pickle.dumps({1: 2}), pickle.dumps('text')):
             path.write_bytes(content)
-            assert 'is truncated or none of mmdet3d' in check_info_file(path, tmp_path)[0]
+            assert 'is truncated or not one of mmdet3d' in check_info_file(path, tmp_path)[0]
 
     def test_nothing_in_it_is_run(self, tmp_path):
         class Payload:

@@ -48,5 +48,5 @@ def test_what_a_cpu_can_do(wrapper):
 
 def test_a_device_by_name():
     assert check_device_name('cpu') == []
-    assert 'finds no such device' in check_device_name('cuda:1')[0]
+    assert 'sees no such device' in check_device_name('cuda:1')[0]
     assert 'must be cpu or cuda' in check_device_name('tpu')[0]

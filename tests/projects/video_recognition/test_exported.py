@@ -163,7 +163,7 @@ def test_wrong_shapes_are_named_before_anything_is_timed(reduced, refusal):
     message = refusal(BENCHMARK, '--run', 'image', image, '--frames', 4, *FEW)
     assert 'none of the runs is one' in message
     named = BENCHMARK, '--run', 'clips', 'VideoSparseFormer', '--shape', 32, 32, *FEW
-    assert 'sees clips; give --frames N, too' in refusal(*named)
+    assert 'is a model of clips; give --frames N, too' in refusal(*named)
     flops = 'analysis_tools/get_flops.py', reduced, '--shape', 16, 3
     assert 'smaller than the stride 4' in refusal(*flops)
     assert 'smaller than the stride 4' in refusal(*flops, '--backbone')
