@@ -92,12 +92,13 @@ class GraphCache:
     def _make(
         self, key: str, size: int, make: Callable[[Path], dict[str, Any]]
     ) -> tuple[Path, dict[str, Any]]:
+        for left in self.folder.glob('*.part'):  # by processes that were killed: we hold the lock
+            shutil.rmtree(left, ignore_errors=True)
         self._make_room(size)
         free = shutil.disk_usage(self.folder).free
         if free < size:
             raise OSError(errno.ENOSPC, f'{size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free')
         folder, part = self.folder / key, self.folder / f'{key}.part'
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir()
         try:
             about = make(part / GRAPH)

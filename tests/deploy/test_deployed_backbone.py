@@ -280,6 +280,14 @@ def test_a_damaged_cache_is_reported_and_exported_again(cache, warnings_of):
         assert warnings_of(run) == ''
 
 
+def test_what_killed_processes_left_is_removed(cache):
+    (cache / 'other.part').mkdir(parents=True)
+    (cache / 'other.part' / 'graph.onnx').write_bytes(b'half')
+    deployed()(torch.randn(1, 3, 56, 56))
+    (name,) = graphs(cache)
+    assert not name.endswith('.part')
+
+
 def test_the_cache_is_bounded(cache):
     model = deployed(cache_gib=1e-6, max_graphs=2)
     for side in (28, 56):

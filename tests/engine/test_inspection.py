@@ -17,6 +17,7 @@ from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
     find_backbone,
+    init_weights_quietly,
     leaf_datasets,
     main_backbone,
     metric_configs,
@@ -177,3 +178,12 @@ def test_metrics_of_evaluators_in_any_form():
     one, two = dict(type='A'), dict(type='B')
     assert metric_configs(one) == [one]
     assert metric_configs([one, two]) == metric_configs(dict(metrics=[one, two])) == [one, two]
+
+
+def test_weights_start_without_a_line_for_each(capfd):
+    model = SparseViT(**SMALL)
+    before = model.stages[0].blocks[0].norm1.weight
+    nn.init.zeros_(before)
+    init_weights_quietly(model)
+    assert before.eq(1).all()
+    assert capfd.readouterr() == ('', '')

@@ -11,7 +11,7 @@ from torch import nn
 
 from tools.benchmarks.comparison import Measurement, compare, select
 from tools.benchmarks.comparison_pictures import draw, draw_figure_3, pareto_front
-from tools.benchmarks.comparison_report import markdown, unexplained
+from tools.benchmarks.comparison_report import FIGURE_3, markdown, page, unexplained
 from tools.benchmarks.counting import WithoutRandomNumbers, count, count_macs
 from tools.benchmarks.runs import build
 from tools.benchmarks.tables import TABLES
@@ -130,6 +130,8 @@ def test_pictures(timed):
     rows = [dict(timed['rows'][0], name=name) for name in names]
     both = [{**timed, 'table': table, 'rows': rows} for table in ('coco', 'nuscenes')]
     assert draw_figure_3(both)[:4] == b'\x89PNG'
+    shown = page([timed], 'python compare_models.py', {FIGURE_3: 'pictures/figure.png'})
+    assert '(pictures/figure.png)' in shown
 
 
 def test_what_hides_products_is_switched_off():

@@ -22,12 +22,11 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.search.timing import DTYPES
 from tools.benchmarks.comparison import Measurement, compare, select
 from tools.benchmarks.comparison_pictures import draw, draw_figure_3
-from tools.benchmarks.comparison_report import markdown, page
+from tools.benchmarks.comparison_report import FIGURE_3, markdown, page
 from tools.benchmarks.passes import COMPILE_MODES
 from tools.benchmarks.tables import TABLES
 
 FORMAT = 'sparse_mm comparison, version 1'
-FIGURE_3 = 'figure3'
 
 
 def parse_args() -> argparse.Namespace:

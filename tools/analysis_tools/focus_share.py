@@ -25,7 +25,7 @@ from sparse_mm.engine.checks import (
     report,
 )
 from sparse_mm.engine.command_line import add_config_options, load_config, run, whole
-from sparse_mm.engine.inspection import build_model, main_backbone
+from sparse_mm.engine.inspection import build_model, init_weights_quietly, main_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.named_weights import weights_of
 from sparse_mm.progress import progress_bar
@@ -102,7 +102,7 @@ def main() -> None:
         report(check_checkpoint(args.checkpoint, model, whole=True))
         model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint))
     else:
-        model.init_weights()
+        init_weights_quietly(model)
     found = measure(model, dataset, count)
     if args.json:
         print(json.dumps(found))

@@ -6,6 +6,8 @@ from typing import Any
 from tools.benchmarks.comparison import Result
 
 LARGE_DIFFERENCE = 0.05
+FIGURE_3 = 'figure3'
+"""Names the picture of accuracy over latency, which shows two tables."""
 Cells = list[str]
 
 
@@ -54,7 +56,7 @@ def page(results: Sequence[Result], command: str, pictures: dict[str, str]) -> s
     Args:
         results: The tables.
         command: What measured them.
-        pictures: For each table with one, the picture's path.
+        pictures: For each table with one, the picture's path; and :data:`FIGURE_3`'s.
     """
     parts = [
         '# Every system of the papers’ tables, side by side',
@@ -66,6 +68,13 @@ def page(results: Sequence[Result], command: str, pictures: dict[str, str]) -> s
         parts += [f'## {result["title"]}', f'{result["source"]}.', markdown(result)]
         if result['table'] in pictures:
             parts.append(f'![{result["title"]}]({pictures[result["table"]]})')
+    if FIGURE_3 in pictures:
+        parts += [
+            '## Less resolution, less width, more sparsity',
+            'Figure 3 of SparseViT (Chen et al., CVPR 2023), drawn with the latencies of the '
+            'tables above; the accuracies are the paper’s.',
+            f'![Less resolution, less width, more sparsity]({pictures[FIGURE_3]})',
+        ]
     return '\n\n'.join(parts) + '\n'
 
 

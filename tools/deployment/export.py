@@ -35,6 +35,7 @@ from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
+    init_weights_quietly,
     input_channels,
     our_backbone,
     sees_clips,
@@ -156,7 +157,7 @@ def build(args: argparse.Namespace) -> tuple[Config, Any, Any, tuple[int, ...]]:
         raise BadInputError(f'--frames: {type(backbone).__name__} is no model of clips.')
     if args.checkpoint is None:
         backbone.init_cfg = None
-        backbone.init_weights()
+        init_weights_quietly(backbone)
     elif args.whole:
         report(check_checkpoint(args.checkpoint, model, whole=True))
         weights = weights_of(read_checkpoint(args.checkpoint), args.checkpoint)
