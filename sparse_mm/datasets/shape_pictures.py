@@ -3,13 +3,15 @@
 from typing import Any
 
 import cv2
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene
+from sparse_mm.datasets.shape_scenes import CLASSES, draw_scene, textured_ground
 from sparse_mm.errors import BadInputError
 
-SMALLEST = 6.5  # pixels of a radius: a smaller star would count as a sliver
+CONTRAST = 80  # of a half of a disk to the disk's own colour, of 255
+TILT = 0.3  # radians at most
 
 
 @DATASETS.register_module()
@@ -29,6 +31,7 @@ class ShapePictures(BaseDataset):
     """
 
     METAINFO = dict(classes=CLASSES)  # noqa: RUF012, as in the hosts' data sets
+    SMALLEST = 6.5  # pixels of a radius: a smaller star would count as a sliver
 
     def __init__(
         self,
@@ -40,10 +43,10 @@ class ShapePictures(BaseDataset):
     ) -> None:
         self.num_images, self.size, self.seed = num_images, size, seed
         self.radii = (radii[0], radii[1])
-        if not SMALLEST / size <= radii[0] <= radii[1] <= 0.5:
+        if not self.SMALLEST / size <= radii[0] <= radii[1] <= 0.5:
             raise BadInputError(
-                f'radii must rise from {SMALLEST / size:.3f} ({SMALLEST} pixels) to 0.5 at most, '
-                f'not {tuple(radii)}.'
+                f'radii must rise from {self.SMALLEST / size:.3f} ({self.SMALLEST} pixels) to 0.5 '
+                f'at most, not {tuple(radii)}.'
             )
         super().__init__(**kwargs)
 
@@ -51,15 +54,53 @@ class ShapePictures(BaseDataset):
         """Draws all pictures."""
         pictures = []
         for number in range(self.num_images):
-            key = self.seed, number
-            image, (shape,) = draw_scene(key, self.size, num_objects=(1, 1), radii=self.radii)
+            image, label, mask = self._draw((self.seed, number))
             pictures.append(
                 dict(
-                    img=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+                    img=image,
                     img_shape=image.shape[:2],
                     ori_shape=image.shape[:2],
-                    gt_label=shape.label,
-                    mask=shape.mask,
+                    gt_label=label,
+                    mask=mask,
                 )
             )
         return pictures
+
+    def _draw(self, key: tuple[int, ...]) -> tuple[np.ndarray, int, np.ndarray]:
+        """A picture, ``(size, size, 3)`` uint8 RGB, its class, and the mask of its shape."""
+        image, (shape,) = draw_scene(key, self.size, num_objects=(1, 1), radii=self.radii)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), shape.label, shape.mask
+
+
+@DATASETS.register_module()
+class PointingPictures(ShapePictures):
+    """Pictures of one disk each; the class is where its bright half lies, the other being dark.
+
+    Neither the disk's colour nor its place tells the class, and a single sample of the disk does
+    not either: it takes samples of both halves, and where they lie. Do not flip these pictures.
+
+    Args:
+        num_images: Number of pictures.
+        size: Side of a picture in pixels. Defaults to 96.
+        seed: Seed of the set; give training and validation different ones. Defaults to 0.
+        radii: The least and the largest radius of a disk, of ``size``. Defaults to (0.12, 0.3).
+        **kwargs: As for :class:`ShapePictures`.
+    """
+
+    METAINFO = dict(classes=('right', 'down', 'left', 'up'))  # noqa: RUF012, as above
+    SMALLEST = 4.0  # pixels
+
+    def _draw(self, key: tuple[int, ...]) -> tuple[np.ndarray, int, np.ndarray]:
+        rng = np.random.default_rng(key)
+        image = textured_ground(self.size, rng)
+        radius = self.size * np.exp(rng.uniform(*np.log(self.radii)))
+        centre = rng.uniform(radius, self.size - radius, 2)
+        y, x = np.mgrid[: self.size, : self.size]
+        x, y = x - centre[0], y - centre[1]
+        mask = x**2 + y**2 <= radius**2
+        label = int(rng.integers(4))
+        angle = label * np.pi / 2 + rng.uniform(-TILT, TILT)
+        bright = x * np.cos(angle) + y * np.sin(angle) > 0
+        sides = np.where(bright, CONTRAST, -CONTRAST)[mask]
+        image[mask] = rng.uniform(60, 195, 3) + sides[:, None]
+        return image.clip(0, 255).astype(np.uint8), label, mask

@@ -56,6 +56,14 @@ def texture(size: int, cells: tuple[int, ...], rng: np.random.Generator) -> np.n
     return total / len(cells) ** 0.5
 
 
+def textured_ground(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws a ground of one colour with grain and tints: ``(size, size, 3)`` float."""
+    ground = rng.uniform(60, 190, 3)
+    grain = texture(size, (4, 16, 64, size // 2), rng)[..., None]
+    tint = np.stack([texture(size, (3,), rng) for _ in range(3)], axis=2)
+    return ground + 14 * grain + 14 * tint
+
+
 def surface(label: int, inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Gives each class a pattern of its own, at any angle.
 
@@ -108,10 +116,7 @@ def draw_scene(
         The image, ``(size, size, 3)`` uint8 BGR, and its objects with their visible masks.
     """
     rng = np.random.default_rng(seed)
-    ground = rng.uniform(60, 190, 3)
-    grain = texture(size, (4, 16, 64, size // 2), rng)[..., None]
-    tint = np.stack([texture(size, (3,), rng) for _ in range(3)], axis=2)
-    image = ground + 14 * grain + 14 * tint
+    image = textured_ground(size, rng)
 
     owner = np.zeros((size, size), np.int32)
     labels: list[int] = []

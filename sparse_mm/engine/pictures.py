@@ -18,7 +18,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.fileio import get as read_bytes
 from torch import Tensor
 
-from sparse_mm.engine.hosts import loads_annotations
+from sparse_mm.engine.hosts import loads_annotations, loads_images
 from sparse_mm.engine.inspection import leaf_datasets, preprocessor_config
 from sparse_mm.errors import BadInputError
 
@@ -173,10 +173,15 @@ def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPict
     # mmdet3d looks for a single camera's picture under its name.
     camera = dict(img_path=path, cam2img=np.eye(4).tolist(), lidar2cam=np.eye(4).tolist())
     data: dict[str, Any] = dict(img_path=path, img_id=0, sample_idx=0, images=dict(CAM=camera))
+    if not any(loads_images(step['type']) for step in steps):
+        size = original.shape[:2]  # as data sets give it that hold their pictures in memory
+        data.update(img=original.copy(), img_shape=size, ori_shape=size)
     try:
         transforms = Compose(steps).transforms
         packed = _run(transforms, deepcopy(data))
         known = _run(transforms, deepcopy(data), known_colours=True)
+        if 'inputs' not in packed:
+            raise KeyError('inputs')
     except (AssertionError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise BadInputError(
             f'The test pipeline cannot be run on a picture alone ({type(error).__name__}: {error}'
@@ -195,8 +200,8 @@ def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPict
 
 def _run(transforms: Any, data: dict[str, Any], known_colours: bool = False) -> dict[str, Any]:
     """Runs a pipeline; on known colours instead of the picture where those are asked for."""
-    for transform in transforms:
-        data = transform(data)
+    for transform in [None, *transforms]:
+        data = data if transform is None else transform(data)
         if known_colours and isinstance(data.get('img'), np.ndarray):
             data['img'] = _colours(*data['img'].shape[:2])
             known_colours = False

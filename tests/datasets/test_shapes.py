@@ -105,3 +105,19 @@ def test_pictures_show_one_shape_each_and_follow_from_the_seed():
     assert {dataset[i]['gt_label'] for i in range(24)} == set(range(len(CLASSES)))
     assert np.array_equal(first['img'], build(0)[0]['img'])
     assert not np.array_equal(first['img'], build(1)[0]['img'])
+
+
+def test_disks_point_where_their_class_says():
+    settings = dict(type='PointingPictures', num_images=24, size=64, radii=(0.1, 0.3), pipeline=[])
+    dataset = DATASETS.build(settings)
+    assert dataset.metainfo['classes'] == ('right', 'down', 'left', 'up')
+    assert {dataset[i]['gt_label'] for i in range(24)} == {0, 1, 2, 3}
+    for i in range(24):
+        image, mask = dataset[i]['img'].mean(axis=2), dataset[i]['mask']
+        bright = mask & (image > image[mask].mean())
+        (up, left), (y, x) = (np.argwhere(part).mean(axis=0) for part in (mask, bright))
+        turns = np.arctan2(y - up, x - left) / (np.pi / 2)
+        assert round(turns) % 4 == dataset[i]['gt_label']
+    assert np.array_equal(dataset[3]['img'], DATASETS.build(settings)[3]['img'])
+    with pytest.raises(BadInputError, match=r'radii must rise from 0\.062'):
+        DATASETS.build(dict(settings, radii=(0.05, 0.3)))

@@ -71,6 +71,15 @@ def test_the_way_back(name, path):
             assert found == pytest.approx(seen.original[int(y), int(x)].astype(float), abs=30)
 
 
+def test_pipelines_of_data_sets_that_hold_their_pictures_in_memory(path):
+    init_default_scope('mmpretrain')
+    seen = through_test_pipeline(path, config(*CROP[1:]), preprocessor)
+    assert seen.inputs[0].permute(1, 2, 0).numpy() == pytest.approx(
+        seen.original[15:45, 135:165].astype(float)  # RGB, as these data sets have it
+    )
+    assert seen.places(CORNERS) == pytest.approx(np.array([[135, 15], [165, 45]]), abs=1)
+
+
 def test_squeezed(path):
     seen = squeezed(path, config(data_preprocessor=dict(mean=[1.0] * 3)), (30, 30))
     assert seen.inputs.shape == (1, 3, 30, 30)
@@ -85,7 +94,8 @@ def test_refusals(path, tmp_path):
     with pytest.raises(BadInputError, match='is not an image'):
         read_picture(str(tmp_path / 'text.png'))
     with pytest.raises(BadInputError, match=r'cannot be run on a picture alone.*--shape H W'):
-        through_test_pipeline(path, config(*CROP), preprocessor)
+        other = dict(type='PackInputs', input_key='other')
+        through_test_pipeline(path, config(LOAD, other), preprocessor)
     turned = config(LOAD, dict(type='Normalize', mean=[0.0] * 3, std=[1e3] * 3), *FLIP)
     with pytest.raises(BadInputError, match='in ways that cannot be drawn'):
         through_test_pipeline(path, turned, preprocessor)

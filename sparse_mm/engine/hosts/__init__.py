@@ -33,7 +33,12 @@ from sparse_mm.engine.hosts.metrics import (
     what_is_lost,
 )
 from sparse_mm.engine.hosts.packages import TEXT_PARTS, Host, host_of, scope_of
-from sparse_mm.engine.hosts.pipelines import loads_annotations, size_after, size_of_4_to_3_after
+from sparse_mm.engine.hosts.pipelines import (
+    loads_annotations,
+    loads_images,
+    size_after,
+    size_of_4_to_3_after,
+)
 from sparse_mm.engine.hosts.types import is_kind, load, name_of, names_of, types_in
 from sparse_mm.models.backbones.swin_names import DEFAULT_ARCH, MMPRETRAIN_ONLY, SPARSE_TWINS
 
@@ -64,6 +69,7 @@ __all__ = [
     'label_maps_command',
     'load',
     'loads_annotations',
+    'loads_images',
     'may_give',
     'metric_of',
     'name_of',

@@ -38,6 +38,11 @@ def _pair(size: Any) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
+def loads_images(kind: Any) -> bool:
+    """Whether a transform reads an image; without one, the data set gives arrays (CIFAR10)."""
+    return name_of(kind).startswith('Load') and not loads_annotations(kind)
+
+
 def loads_annotations(kind: Any) -> bool:
     """Whether a transform reads annotations, which a picture alone has not."""
     return name_of(kind).startswith(('LoadAnnotations', 'LoadPanopticAnnotations'))
