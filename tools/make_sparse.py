@@ -8,7 +8,7 @@ import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -26,6 +26,7 @@ from sparse_mm.engine.hosts import (
     needs_whole_set_by_name,
 )
 from sparse_mm.engine.inspection import metric_configs
+from sparse_mm.engine.starting_weights import is_whole_model, start_backbone
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 
@@ -40,7 +41,10 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description='Write the sparse config of any Swin config')
     parser.add_argument('config', help='PACKAGE::PATH of a host, or a file')
-    parser.add_argument('--checkpoint', help='the trained dense model, to start from')
+    parser.add_argument(
+        '--checkpoint',
+        help='the trained dense model, to start from; or a Swin alone, for the backbone',
+    )
     parser.add_argument('--out', help='the file to write (default: sparse_NAME.py here)')
     parser.add_argument(
         '--budget', default='latency=0.7', help='budget of the search (%(default)s)'
@@ -81,13 +85,12 @@ def at(model: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     return model
 
 
-def sparse_backbone(swin: dict[str, Any], scope: str, starts_trained: bool) -> dict[str, Any]:
-    """What the inheriting config says of the backbone.
+def sparse_backbone(swin: dict[str, Any], scope: str) -> dict[str, Any]:
+    """What the inheriting config says of the backbone, but for what it starts from.
 
     Args:
         swin: The host's settings.
         scope: The host.
-        starts_trained: Whether the whole model starts from a checkpoint.
     """
     kind = name_of(swin['type'])
     settings: dict[str, Any] = dict(type=SPARSE_TWINS[kind])
@@ -95,8 +98,6 @@ def sparse_backbone(swin: dict[str, Any], scope: str, starts_trained: bool) -> d
     by_mmpretrain = scope == 'mmpretrain' or module.startswith('mmpretrain.')
     if by_mmpretrain and kind == 'SwinTransformer' and not MMPRETRAIN_ONLY & swin.keys():
         settings['arch'] = DEFAULT_ARCH  # what selects mmpretrain's names
-    if starts_trained:
-        settings |= {name: None for name in ('init_cfg', 'pretrained') if swin.get(name)}
     return settings
 
 
@@ -130,6 +131,40 @@ def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
 def evaluators_to_exchange(cfg: Config) -> list[str]:
     """The evaluators that need CUDA for boxes in cameras, for which ours takes any device."""
     return [f'{split}_evaluator' for split in ('val', 'test') if needs_cuda(cfg, split)]
+
+
+class Start(NamedTuple):
+    """What a sparse config starts from.
+
+    Attributes:
+        checkpoint: The user's; None for what the host's config starts from.
+        whole: Whether it is the whole model's.
+        former: What the host's config loads as a whole.
+    """
+
+    checkpoint: str | None
+    whole: bool
+    former: str | None
+
+    def lines(self, learning_rate: str) -> list[str]:
+        """What the config says of it.
+
+        Args:
+            learning_rate: The line that sets the one for trained models.
+        """
+        if self.checkpoint is None:
+            return [
+                "# Start from the trained dense model: load_from='dense.pth', at a learning rate "
+                f'of {LEARNING_RATE:g}.'
+            ]
+        if not self.whole:
+            return [
+                '# The backbone starts from a Swin alone and the heads from nothing, so the '
+                "learning rate stays the host's.",
+                *(['load_from = None'] if self.former else []),
+            ]
+        path = self.checkpoint if '://' in self.checkpoint else os.path.abspath(self.checkpoint)
+        return [f'load_from = {path!r}', learning_rate]
 
 
 class Name(str):
@@ -170,12 +205,23 @@ def write_config(cfg: Config, base: str, args: argparse.Namespace) -> str:
             f'The config has {len(places) or "no"} Swin backbones ({" or ".join(SPARSE_TWINS)}); '
             'exactly one can be made sparse.'
         )
-    scope = str(cfg.get('default_scope') or '')
-    backbone = sparse_backbone(at(cfg.model, places[0]), scope, bool(args.checkpoint))
     hooks = make_hooks(cfg, args.budget)
-    head = f'# {args.config}, made sparse: adapted to any ratios, then searched, then finetuned.'
-    write = write_pure_python if base.startswith('.') and not base.endswith('.py') else write_text
-    return '\n'.join([head, *write(cfg, base, places[0], backbone, hooks, args.checkpoint), ''])
+    swin = at(cfg.model, places[0])
+    backbone = sparse_backbone(swin, str(cfg.get('default_scope') or ''))
+    trained = args.checkpoint
+    whole = trained is not None and is_whole_model(trained, places[0])
+    if trained is not None:
+        backbone = start_backbone(swin, backbone, trained, whole)
+    start = Start(trained, whole, cfg.get('load_from'))
+    pure_python = base.startswith('.') and not base.endswith('.py')
+    write = write_pure_python if pure_python else write_text
+    return '\n'.join(
+        [
+            f'# {args.config}, made sparse: adapted to any ratios, then searched, then finetuned.',
+            *write(cfg, base, places[0], backbone, hooks, start),
+            '',
+        ]
+    )
 
 
 def write_text(
@@ -184,9 +230,11 @@ def write_text(
     place: tuple[str, ...],
     backbone: dict[str, Any],
     hooks: list[dict[str, Any]],
-    checkpoint: str | None,
+    start: Start,
 ) -> list[str]:
     """The lines of a config that inherits by ``_base_``."""
+    if isinstance(backbone.get('init_cfg'), dict) and 'init_cfg' in at(cfg.model, place):
+        backbone['init_cfg'] = dict(_delete_=True, **backbone['init_cfg'])
     model = backbone
     for key in reversed(place):
         model = {key: model}
@@ -195,7 +243,7 @@ def write_text(
         f'_base_ = {base!r}',
         f'custom_imports = {write_call(dict(imports=[*imports, "sparse_mm"]))}',
         f'model = {write_call(model)}',
-        *start_from(checkpoint, f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))'),
+        *start.lines(f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))'),
         *(f'{name} = dict(type={MONO!r})' for name in evaluators_to_exchange(cfg)),
         'custom_hooks = [',
         *(['    *_base_.custom_hooks,'] if cfg.get('custom_hooks') else []),
@@ -210,7 +258,7 @@ def write_pure_python(
     place: tuple[str, ...],
     backbone: dict[str, Any],
     hooks: list[dict[str, Any]],
-    checkpoint: str | None,
+    start: Start,
 ) -> list[str]:
     """The lines of a config that inherits by ``read_base`` and names types by their classes."""
     backbone['type'] = Name(backbone['type'])
@@ -227,24 +275,13 @@ def write_pure_python(
         f'from sparse_mm.models import {backbone["type"]}',
         '',
         f'model.{".".join(place)}.update{own}',
-        *start_from(checkpoint, f'optim_wrapper.optimizer.update(lr={LEARNING_RATE!r})'),
+        *start.lines(f'optim_wrapper.optimizer.update(lr={LEARNING_RATE!r})'),
         *(f'{name}.update(type={MONO!r})' for name in evaluators_to_exchange(cfg)),
         'custom_hooks = [',
         *(['    *custom_hooks,'] if cfg.get('custom_hooks') else []),
         *(f'    {write_call(hook)},' for hook in hooks),
         ']',
     ]
-
-
-def start_from(checkpoint: str | None, learning_rate: str) -> list[str]:
-    """The lines that start from a trained dense model, or the advice to do so."""
-    if checkpoint is None:
-        return [
-            "# Start from the trained dense model: load_from='dense.pth', at a learning rate of "
-            f'{LEARNING_RATE:g}.'
-        ]
-    path = checkpoint if '://' in checkpoint else os.path.abspath(checkpoint)
-    return [f'load_from = {path!r}', learning_rate]
 
 
 def how_to_inherit(config: str, out: Path) -> str:

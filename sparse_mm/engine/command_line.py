@@ -65,6 +65,11 @@ class Override(DictAction):
                 parser.error(f'argument {option_string}: {given!r} is not key=value')
             if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
                 parser.error(f'argument {option_string}: the brackets of {given!r} do not match')
+            if value.lstrip().startswith('{'):  # MMEngine would look for its commas for ever
+                parser.error(
+                    f'argument {option_string}: {key} cannot be given a dict; set what is in it, '
+                    f'one by one, by {key}.name=value'
+                )
         super().__call__(parser, namespace, values, option_string)
 
     @staticmethod

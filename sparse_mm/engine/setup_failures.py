@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.evaluator import BaseMetric
 from torch import nn
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,11 @@ MISFITS = re.compile(
     r'to have \d+ channels, but got \d+ channels|mat1 and mat2 shapes cannot be multiplied'
     r'|Given normalized_shape='
 )
+LABELS = re.compile(
+    r'^Target -?\d+ is out of bounds|^Class values must be smaller than num_classes'
+)
+HOSTS = 'mmdet', 'mmseg', 'mmpretrain', 'mmdet3d', 'mmcv', 'mmengine'
+SCORES = 'compute_metrics', 'evaluate'
 
 
 class Call(NamedTuple):
@@ -61,6 +67,9 @@ def explain_set_up(error: Exception) -> str | None:
         _unknown_best(error, calls)
         or _unsettled(error, calls)
         or _misfit(error, calls)
+        or _no_such_class(error, calls)
+        or _not_computed(error, calls)
+        or _not_scored(error, calls)
         or _not_built(error, calls)
     )
 
@@ -116,19 +125,87 @@ def _misfit(error: Exception, calls: list[Call]) -> str | None:
     """A module whose input channels differ from the output of the one before it."""
     if not isinstance(error, RuntimeError) or not MISFITS.search(str(error)):
         return None
+    part = _failed_part(calls)
+    if part is None or not _is_installed(part.file):
+        return None
+    return (
+        f'{_kind(part)} does not fit what comes before it in the model ({_text(error)}); let '
+        'in_channels and the like in its config be the channels that it is given.'
+    )
+
+
+def _no_such_class(error: Exception, calls: list[Call]) -> str | None:
+    """A label of the data that is none of a head's classes."""
+    part = _failed_part(calls)
+    if not isinstance(error, IndexError | RuntimeError) or not LABELS.search(str(error)):
+        return None
+    if part is None or not _is_installed(part.file):
+        return None
+    return (
+        f'A label of the data is none of the classes of {_kind(part)} ({_text(error)}); let '
+        "num_classes of the heads be the number of the data set's classes, and see that its "
+        'annotations have no others.'
+    )
+
+
+def _not_computed(error: Exception, calls: list[Call]) -> str | None:
+    """A part of a host's model that does not take what it is given, in an assertion's words."""
+    part = _failed_part(calls)
+    if not isinstance(error, AssertionError | IndexError | TypeError) or part is None:
+        return None
+    last = calls[-1]
+    in_host = str(type(part.values['self']).__module__).startswith(HOSTS)
+    inside = calls[_first_part(calls) :]
+    theirs = all(_is_installed(call.file) and not call.file.startswith(OURS) for call in inside)
+    if not in_host or not theirs:
+        return None
+    line = linecache.getline(last.file, last.line).strip()
+    text = f'{_text(error)}: {line}' if _text(error) else line
+    return (
+        f'{_kind(part)} cannot compute what the config gives it: {type(error).__name__}: {text} '
+        f'({last.file}, line {last.line}).'
+    )
+
+
+def _not_scored(error: Exception, calls: list[Call]) -> str | None:
+    """A host's metric that refuses its own settings as late as it computes."""
+    if not isinstance(error, ValueError | KeyError | AssertionError):
+        return None
+    metrics = [
+        call.values['self']
+        for call in calls
+        if call.name in SCORES and isinstance(call.values.get('self'), BaseMetric)
+    ]
+    if not metrics or not _is_installed(calls[-1].file) or calls[-1].file.startswith(OURS):
+        return None
+    text = error.args[0] if isinstance(error, KeyError) and error.args else _text(error)
+    return (
+        f'{type(metrics[-1]).__name__} of the evaluator gives no scores: {str(text).rstrip(".")}.'
+    )
+
+
+def _failed_part(calls: list[Call]) -> Call | None:
+    """The call in the innermost part of a model that a config names, if one was at work."""
     parts = [
         call
         for call in calls
         if isinstance(call.values.get('self'), nn.Module)
         and not type(call.values['self']).__module__.startswith(('torch.', 'mmcv.'))
     ]
-    if not parts or not _is_installed(parts[-1].file):
-        return None
-    text = str(error).splitlines()[0].rstrip('.')
-    return (
-        f'{type(parts[-1].values["self"]).__name__} does not fit what comes before it in the model '
-        f'({text}); let in_channels and the like in its config be the channels that it is given.'
-    )
+    return parts[-1] if parts else None
+
+
+def _first_part(calls: list[Call]) -> int:
+    modules = (i for i, call in enumerate(calls) if isinstance(call.values.get('self'), nn.Module))
+    return next(modules, 0)
+
+
+def _kind(call: Call) -> str:
+    return type(call.values['self']).__name__
+
+
+def _text(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), '').rstrip('.')
 
 
 def _not_built(error: Exception, calls: list[Call]) -> str | None:

@@ -81,14 +81,17 @@ def test_a_users_own_settings_of_these_hooks_stay(tmp_path):
     assert len(cfg.custom_hooks) == 2
 
 
-@pytest.mark.parametrize('given', ['=3', 'a..b=3', '.a=3', 'a=[1,2', 'a=[(1,2]'])
+@pytest.mark.parametrize('given', ['=3', 'a..b=3', '.a=3', 'a=[1,2', 'a=[(1,2]', 'a={b: 1, c: 2}'])
 def test_overrides_that_cannot_be_read(given, capsys):
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=Override)
     assert parser.parse_args(['--cfg-options', 'a.b=[1,(2,x)]', 'c=']).cfg_options['c'] == ''
     with pytest.raises(SystemExit):
         parser.parse_args(['--cfg-options', given])
-    assert re.search('is not key=value|brackets of .* do not match', capsys.readouterr().err)
+    assert re.search(
+        'is not key=value|brackets of .* do not match|cannot be given a dict',
+        capsys.readouterr().err,
+    )
 
 
 def test_folders_are_put_into_a_command_line_where_shells_leave_them(monkeypatch):

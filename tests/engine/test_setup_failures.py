@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import METRICS, MODELS, DefaultScope
 from torch import nn
 
 from sparse_mm.engine import setup_failures
@@ -130,3 +130,33 @@ def test_a_mistake_elsewhere_in_a_part_is_none_of_its_settings():
             return self.nothing
 
     assert explain(error_of(Part())) is None
+
+
+def test_a_part_that_does_not_take_what_it_is_given_is_named():
+    pytest.importorskip('mmdet.models', reason='needs mmdet')
+    neck = MODELS.build(dict(type='mmdet.FPN', in_channels=[8, 8], out_channels=4, num_outs=2))
+    told = explain(error_of(lambda: neck([torch.zeros(1, 8, 4, 4)])))
+    assert told.startswith(
+        'FPN cannot compute what the config gives it: AssertionError: assert len'
+    )
+
+    class Own(nn.Module):  # in which the mistake may be
+        def forward(self, x):
+            return neck([x])
+
+    assert explain(error_of(lambda: Own()(torch.zeros(1, 8, 4, 4)))) is None
+
+
+def test_a_label_that_is_no_class():
+    pytest.importorskip('mmpretrain.models', reason='needs mmpretrain')
+    loss = MODELS.build(dict(type='mmpretrain.CrossEntropyLoss'))
+    told = explain(error_of(lambda: loss(torch.zeros(2, 3), torch.tensor([0, 3]))))
+    assert told.startswith('A label of the data is none of the classes of CrossEntropyLoss (Target')
+
+
+def test_a_metric_that_refuses_its_settings():
+    pytest.importorskip('mmpretrain.evaluation', reason='needs mmpretrain')
+    metric = METRICS.build(dict(type='mmpretrain.Accuracy', topk=9))
+    metric.results = [dict(pred_score=torch.ones(2), gt_label=torch.ones(1))]
+    told = explain(error_of(lambda: metric.compute_metrics(metric.results)))
+    assert told.startswith('Accuracy of the evaluator gives no scores: Top-9 accuracy is unavail')

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
+import torch
 from mmengine import registry as registries
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -49,6 +50,10 @@ def check_structure(cfg: Config) -> list[str]:
         problems += _check_number(f'train_cfg.{name}', given, least)
     seed = (cfg.get('randomness') or {}).get('seed')
     problems += _check_number('randomness.seed', seed, 0, LARGEST_SEED)
+    if not isinstance(cfg.get('load_from'), str | None):
+        problems.append(f'load_from of the config is a path, not {cfg.load_from!r}.')
+    problems += _check_clipping((cfg.get('optim_wrapper') or {}).get('clip_grad'))
+    problems += _check_compile(cfg.get('compile'))
     level = cfg.get('log_level')
     if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
         problems.append(f"log_level is 'DEBUG', 'INFO', 'WARNING' or 'ERROR', not {level!r}.")
@@ -89,6 +94,30 @@ def _check_number(name: str, given: Any, least: int, most: int | None = None) ->
         return []
     limits = f'of at least {least}' if most is None else f'from {least} to {most}'
     return [f'{name} must be a whole number {limits}, not {given!r}.']
+
+
+def _check_clipping(clipping: Any) -> list[str]:
+    if not isinstance(clipping, Mapping | None):
+        return [f'optim_wrapper.clip_grad is dict(max_norm=…), not {clipping!r}.']
+    given = {name: (clipping or {}).get(name) for name in ('max_norm', 'clip_value')}
+    return [
+        f'optim_wrapper.clip_grad.{name} is a number, not {value!r}.'
+        for name, value in given.items()
+        if not isinstance(value, Real | None)
+    ]
+
+
+def _check_compile(settings: Any) -> list[str]:
+    """Asks PyTorch's compiler what MMEngine will, before the data are read."""
+    if isinstance(settings, bool | None):
+        return []
+    if not isinstance(settings, Mapping):
+        return [f'compile of the config is True, False or dict(backend=…), not {settings!r}.']
+    try:
+        torch.compile(lambda: None, **settings)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return [f'compile={dict(settings)!r} of the config is none for torch.compile: {error}']
+    return []
 
 
 def check_loops(cfg: Config) -> list[str]:

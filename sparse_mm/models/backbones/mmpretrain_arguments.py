@@ -69,6 +69,8 @@ def read_stage(
         BadInputError: An argument is unknown or not supported, or the blocks of the stage would
             have windows of different sizes.
     """
+    if not isinstance(stage_cfg, Mapping):
+        raise BadInputError(f'stage_cfgs of stage {index} must be a dict, not {stage_cfg!r}.')
     own = dict(stage_cfg)
     block_cfgs, merging = own.pop('block_cfgs', {}), dict(own.pop('downsample_cfg', {}))
     stage = {**defaults, **_known(own, defaults, f'stage_cfgs of stage {index}')}

@@ -54,6 +54,17 @@ def test_what_mmengine_accepts_is_accepted():
         ('train_cfg.max_epochs', -1, 'train_cfg.max_epochs must be a whole number'),
         ('train_cfg.val_interval', 0, 'train_cfg.val_interval must be a whole number'),
         ('randomness.seed', 'abc', 'randomness.seed must be a whole number from 0 to 4294967295'),
+        ('load_from', 3, 'load_from of the config is a path, not 3'),
+        ('optim_wrapper.clip_grad', 3, 'clip_grad is dict(max_norm=…), not 3'),
+        ('optim_wrapper.clip_grad', dict(max_norm='abc'), "max_norm is a number, not 'abc'"),
+        ('compile', 3, 'compile of the config is True, False or dict(backend=…), not 3'),
+        (
+            'compile',
+            dict(backend='inductr'),
+            "compile={'backend': 'inductr'} of the config is",
+        ),
+        ('compile', dict(mode='fastest'), 'is none for torch.compile: Unrecognized mode=fastest'),
+        ('compile', dict(backnd='eager'), "an unexpected keyword argument 'backnd'"),
         ('log_level', 'LOUD', "not 'LOUD'"),
     ],
 )

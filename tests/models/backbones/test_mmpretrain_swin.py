@@ -176,6 +176,7 @@ def test_weights_of_other_sizes_are_resized_when_loaded():
         (dict(pretrain_img_size=(64,)), 'pretrain_img_size must be'),
         (dict(num_heads=(3, 6, 12, 25)), 'to 25 heads'),
         (dict(arch='tiny', stage_cfgs=[{}]), 'list of 4'),
+        (dict(arch='tiny', stage_cfgs=[3] * 4), 'stage_cfgs of stage 0 must be a dict, not 3'),
         (dict(arch='tiny', window_size=0), 'window_size must be a number of at least 1'),
         (dict(arch=dict(embed_dims=0, depths=[2], num_heads=[1])), 'embed_dims must be a number'),
         (dict(arch='tiny', drop_path_rate=-1), 'drop_path_rate must be from 0 to 1'),
