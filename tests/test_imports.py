@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 OWN = 'sparse_mm'
+FOR_DEVELOPERS = 'gpu_check', 'model_zoo'
 HOSTS = ('mmdet', 'mmseg', 'mmdet3d', 'mmpretrain')
 MODELS, SEARCH, ENGINE = f'{OWN}.models', f'{OWN}.search', f'{OWN}.engine'
 ERRORS = f'{OWN}.errors'
@@ -135,6 +136,29 @@ import mmengine.config  # whose yapf wants a home
     env['PYTHONPATH'] = str(ROOT)
     done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_tool_runs_for_a_user_without_a_name_and_a_home(tmp_path):
+    (tmp_path / 'sitecustomize.py').write_text(
+        'import pwd\ndef unknown(number):\n    raise KeyError(number)\npwd.getpwuid = unknown\n'
+    )
+    asked_first = 'LOGNAME', 'USER', 'LNAME', 'USERNAME', 'HOME', 'XDG_CACHE_HOME'
+    env = {name: value for name, value in os.environ.items() if name not in asked_first}
+    env['PYTHONPATH'] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    command = [sys.executable, str(ROOT / 'tools' / 'make_sparse.py'), 'nowhere.py']
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.stderr.startswith('error: '), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in files_of('tools') if "__name__ == '__main__'" in path.read_text()]
+)
+def test_tools_for_users_name_the_user_before_mmengine_asks(path):
+    names = imported(path, anywhere=False)
+    first = {root: i for i, name in reversed([*enumerate(names)]) if (root := name.split('.')[0])}
+    asking = [first[name] for name in ('mmengine', 'mmcv', 'torchvision', *HOSTS) if name in first]
+    if path.parent.name != 'benchmarks' and path.stem not in FOR_DEVELOPERS and asking:
+        assert first[OWN] < min(asking)
 
 
 def test_the_plan_names_files_that_are_there():

@@ -8,6 +8,9 @@ Nothing is trained, and only a few samples of each set are opened, so it takes s
 import argparse
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 

@@ -8,6 +8,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 from demo_page import write_page
 from demo_progress import run_tool
 from mmengine.config import Config

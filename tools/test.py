@@ -8,6 +8,9 @@ import sys
 from copy import deepcopy
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric

@@ -2,6 +2,9 @@
 
 import argparse
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 from mmengine.config import Config
 
 from sparse_mm.engine.checks import (

@@ -88,8 +88,9 @@ def convert_sparse_former(weights: Mapping[str, Tensor]) -> Converted:
         weights: By the authors' names.
 
     Raises:
-        BadInputError: They are not weights of a SparseFormer.
+        BadInputError: They are not weights of a SparseFormer, or not those of one alone.
     """
+    weights = _alone(weights)
     bootstrapped = 'cls_embedding.weight' in weights
     in_clips = any(
         name.endswith('_roi.weight') and value.shape[-1] == 6 for name, value in weights.items()
@@ -117,6 +118,24 @@ def convert_sparse_former(weights: Mapping[str, Tensor]) -> Converted:
     if in_clips:
         return Converted('VideoSparseFormer', converted)
     return Converted('BootstrappedSparseFormer' if bootstrapped else 'SparseFormer', converted)
+
+
+def _alone(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Takes off what stands before all names of a SparseFormer that is a part of something."""
+    if any(name.removeprefix('backbone.') == 'token_rois' for name in weights):
+        raise BadInputError(
+            'These weights have our names already, and need no converting: name their file in '
+            "load_from, or in the backbone's init_cfg."
+        )
+    marks = (re.fullmatch(r'(.*\.)(?:token|initial)_roi\.weight', name) for name in weights)
+    prefix = next((found[1] for found in marks if found), '')
+    others = [name for name in weights if not name.startswith(prefix)]
+    if others:
+        raise BadInputError(
+            f'The SparseFormer stands there as {prefix + "…"!r} beside {first_few(others)}; save '
+            'its own weights alone.'
+        )
+    return {name.removeprefix(prefix): value for name, value in weights.items()}
 
 
 def _rename_first_version(name: str) -> str | None:

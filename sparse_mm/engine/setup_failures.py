@@ -68,9 +68,9 @@ def explain_set_up(error: Exception) -> str | None:
         or _unsettled(error, calls)
         or _misfit(error, calls)
         or _no_such_class(error, calls)
-        or _not_computed(error, calls)
         or _not_scored(error, calls)
         or _not_built(error, calls)
+        or _not_computed(error, calls)
     )
 
 

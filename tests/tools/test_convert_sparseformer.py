@@ -10,8 +10,10 @@ from mmengine.registry import MODELS, init_default_scope
 from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.converters.sparse_former import convert_sparse_former
 from sparse_mm.errors import BadInputError
+from sparse_mm.weights_files import write_safetensors
 from tests.conftest import ROOT
 from tests.models.backbones.reference import load_tame
+from tests.tools.test_make_sparse_weights import in_parts
 
 TOOL = 'model_converters/sparseformer.py'
 
@@ -36,6 +38,26 @@ def test_the_training_codes_checkpoint(weights, call_tool, tmp_path):
     assert torch.equal(model.backbone.token_rois, weights['token_roi.weight'])
 
 
+@pytest.mark.parametrize('file', ['timm.pth', 'ddp.pth', 'part.pth', 'w.safetensors', 'parts'])
+def test_other_files_and_layouts(file, weights, call_tool, tmp_path):
+    other = {name: value + 1 for name, value in weights.items()}
+    parted = {f'encoder.{name}': value for name, value in weights.items()}
+    if file == 'parts':
+        file = in_parts(weights, tmp_path)
+    elif file == 'w.safetensors':
+        write_safetensors(str(tmp_path / file), weights, {})
+    else:
+        content = {
+            'timm.pth': dict(state_dict=other, state_dict_ema=weights),
+            'ddp.pth': {f'module.{name}': value for name, value in weights.items()},
+            'part.pth': dict(model=parted),
+        }
+        torch.save(content[file], tmp_path / file)
+    assert "arch='tiny'" in call_tool(TOOL, file, 'ours.pth')
+    state = read_checkpoint(str(tmp_path / 'ours.pth'))['state_dict']
+    assert torch.equal(state['backbone.token_rois'], weights['token_roi.weight'])
+
+
 def test_refusals(weights, refusal, tmp_path):
     torch.save(dict(model=weights), tmp_path / 'theirs.pth')
     (tmp_path / 'there.pth').write_bytes(b'kept')
@@ -46,6 +68,11 @@ def test_refusals(weights, refusal, tmp_path):
     torch.save(dict(model=less), tmp_path / 'less.pth')
     message = refusal(TOOL, 'less.pth', 'ours.pth')
     assert 'looks most like tiny, but cortex.7.norm1.weight is missing' in message
+    torch.save({'backbone.token_rois': torch.zeros(1)}, tmp_path / 'ours_already.pth')
+    assert 'our names already, and need no' in refusal(TOOL, 'ours_already.pth', 'ours.pth')
+    parted = {f'encoder.{name}': value for name, value in weights.items()}
+    torch.save({**parted, 'text.weight': torch.zeros(1)}, tmp_path / 'part.pth')
+    assert "stands there as 'encoder.…' beside text.weight" in refusal(TOOL, 'part.pth', 'ours.pth')
     torch.save({'backbone.layer.weight': torch.zeros(1)}, tmp_path / 'foreign.pth')
     assert 'not a SparseFormer checkpoint' in refusal(TOOL, 'foreign.pth', 'ours.pth')
     assert "'none.pth' does not exist" in refusal(TOOL, 'none.pth', 'ours.pth')

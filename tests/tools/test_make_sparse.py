@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
 from sparse_mm.engine.config_file import lost_hooks, read_config
@@ -31,14 +32,21 @@ CASES = {
 }
 
 
+def save_model(backbone, path):
+    """Saves a whole model with a backbone, of weights that take no place."""
+    own = MODELS.build({**backbone, 'init_cfg': None}).state_dict()
+    weights = {f'backbone.{name}': torch.zeros(()).expand(v.shape) for name, v in own.items()}
+    torch.save({**weights, 'head.weight': torch.zeros(2)}, path)
+
+
 @pytest.mark.parametrize('name', CASES)
 def test_each_host(name, call_tool, tmp_path):
     require_configs_of(name.partition('::')[0])
     weights = tmp_path / 'dense.pth'
-    torch.save({}, weights)
+    backbone, search = CASES[name]
+    save_model({**get_config(name).model.backbone, **backbone}, weights)
     call_tool('make_sparse.py', name, '--checkpoint', weights, '--out', 'mine/sparse.py')
     cfg = read_config(str(tmp_path / 'mine' / 'sparse.py'))
-    backbone, search = CASES[name]
     assert backbone.items() <= cfg.model.backbone.to_dict().items()
     assert cfg.load_from == str(weights)
     assert cfg.optim_wrapper.optimizer.lr == 1e-5
@@ -99,7 +107,7 @@ def test_a_pure_python_config_is_inherited_by_read_base(base, out, call_tool, tm
     pytest.importorskip('mmpretrain')
     (tmp_path / base).parent.mkdir(exist_ok=True)
     (tmp_path / base).write_text(PURE_PYTHON)
-    torch.save({}, tmp_path / 'dense.pth')
+    save_model(dict(type='SparseViT', arch='tiny'), tmp_path / 'dense.pth')
     call_tool('make_sparse.py', base, '--out', out, '--checkpoint', 'dense.pth')
     cfg = read_config(str(tmp_path / out))
     assert cfg.model.backbone.type is SparseViT

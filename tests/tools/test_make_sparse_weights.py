@@ -55,6 +55,7 @@ def in_parts(weights, folder):
         write_safetensors(str(folder / file), {name: weights[name] for name in own}, {})
     listed = {name: files[i >= 9] for i, name in enumerate(names)}
     (folder / 'w.safetensors.index.json').write_text(json.dumps(dict(weight_map=listed)))
+    return 'w.safetensors.index.json'
 
 
 FILES = {
@@ -121,7 +122,7 @@ def test_torchvisions_swin_starts_it(written, tmp_path):
     ('weights', 'sentence'),
     [
         (None, "'w.pth' does not exist"),
-        (dict(epoch=torch.ones(1)), 'fits'),
+        (dict(epoch=torch.ones(1)), 'none of the weights of a Swin'),
         ({'backbone.conv1.weight': torch.ones(1), 'head.weight': torch.ones(1)}, 'another model'),
     ],
 )

@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS

@@ -17,6 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 import cv2
 import numpy as np
 from mmengine.config import Config

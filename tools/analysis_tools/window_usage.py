@@ -13,6 +13,9 @@ import sys
 from contextlib import redirect_stdout
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate

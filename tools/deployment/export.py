@@ -20,6 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
+
+# isort: split
 import torch
 from mmengine.config import Config
 

@@ -30,6 +30,10 @@ FAMILIES: dict[str, tuple[Any, dict[str, dict[str, Any]]]] = {
 }
 
 
+# Under which names training codes keep the averaged weights: the authors', timm's, MMEngine's.
+AVERAGED = 'model_ema', 'state_dict_ema', 'ema_state_dict'
+
+
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -46,10 +50,10 @@ def parse_args() -> argparse.Namespace:
 
 def choose_weights(checkpoint: Mapping[str, Any], path: str, raw: bool) -> dict[str, Tensor]:
     """Takes the averaged weights where there are any and nothing else is asked for."""
-    averaged = checkpoint.get('model_ema')
-    if averaged is not None and not raw:
-        print('taking model_ema, the averaged weights (--raw takes the others)')
-        checkpoint = dict(state_dict=averaged)
+    for name in AVERAGED:
+        if isinstance(checkpoint.get(name), Mapping) and not raw:
+            print(f'taking {name}, the averaged weights (--raw takes the others)')
+            return weights_of(dict(state_dict=checkpoint[name]), path)
     return weights_of(checkpoint, path)
 
 
