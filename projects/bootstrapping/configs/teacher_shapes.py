@@ -4,10 +4,8 @@ _base_ = '../../../configs/sparseformer_shapes.py'
 custom_imports = dict(imports=['sparse_mm', 'projects.bootstrapping'])
 
 width = 128
-pictures = dict(type='PointingPictures', size=64, radii=(0.07, 0.2))
-train_dataloader = dict(
-    dataset=dict(num_images=4000, pipeline=[dict(type='PackInputs')], **pictures)
-)
+pictures = dict(size=64)
+train_dataloader = dict(dataset=dict(num_images=4000, **pictures))
 val_dataloader = dict(dataset=dict(num_images=1000, **pictures))
 test_dataloader = val_dataloader
 model = dict(
