@@ -77,7 +77,7 @@ def test_the_backbone_takes_swins_place(name, tmp_path):
         tmp_path / 'swin.pth',
     )
     pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'swin.pth'))
-    type_alone = sparse_backbone(swin, scope, starts_trained=False)
+    type_alone = sparse_backbone(swin, scope)
     ours = MODELS.build({**settings, **type_alone, 'init_cfg': pretrained})
     assert type(ours).__name__ in (*SPARSE_TWINS.values(), 'MMPretrainSparseViT')
     ours.init_weights()
