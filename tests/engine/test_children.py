@@ -143,7 +143,7 @@ def test_sigterm_ends_the_children_at_once(start, kind):
     parent, pid = start(kind)
     parent.terminate()
     assert parent.wait(20) == 128 + signal.SIGTERM
-    assert not lives(pid)
+    assert wait_until(lambda: not lives(pid), 10)
 
 
 def test_a_child_whose_parent_is_gone_already_does_not_begin(tmp_path):
