@@ -1,13 +1,11 @@
 """Finds the backbone and its shape, data sets and metrics of configs and models."""
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import EMAHook
-from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -72,23 +70,6 @@ def _of_kinds(model: nn.Module, kinds: tuple[type, ...]) -> list[Any]:
 def bare(model: nn.Module) -> Any:
     """A model without the wrapper of distributed training."""
     return model.module if is_model_wrapper(model) else model
-
-
-def init_weights_quietly(module: Any) -> None:
-    """Gives a module the weights that it starts from.
-
-    MMEngine logs two lines for every weight where no log file is open; a tool's result would drown.
-
-    Args:
-        module: Of MMEngine, with ``init_weights``.
-    """
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        module.init_weights()
-    finally:
-        logger.setLevel(level)
 
 
 def averaged_copies(runner: Runner) -> list[nn.Module]:

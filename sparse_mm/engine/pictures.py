@@ -200,11 +200,11 @@ def through_test_pipeline(path: str, cfg: Config, preprocessor: Any) -> SeenPict
 
 def _run(transforms: Any, data: dict[str, Any], known_colours: bool = False) -> dict[str, Any]:
     """Runs a pipeline; on known colours instead of the picture where those are asked for."""
-    for transform in [None, *transforms]:
-        data = data if transform is None else transform(data)
+    for transform in transforms:
         if known_colours and isinstance(data.get('img'), np.ndarray):
             data['img'] = _colours(*data['img'].shape[:2])
             known_colours = False
+        data = transform(data)
     return data
 
 

@@ -1,8 +1,10 @@
 """Keeps lines of other packages, which a user can do nothing about, out of a tool's output."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -34,3 +36,20 @@ def build_quiet_runner(cfg: Config) -> Runner:
     for handler in runner.logger.handlers:
         handler.setLevel(level)
     return runner
+
+
+def init_weights_quietly(module: Any) -> None:
+    """Gives a module the weights that it starts from.
+
+    MMEngine logs two lines for every weight where no log file is open; a tool's result would drown.
+
+    Args:
+        module: Of MMEngine, with ``init_weights``.
+    """
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        module.init_weights()
+    finally:
+        logger.setLevel(level)

@@ -6,8 +6,7 @@ from typing import Any
 from mmengine.registry import MODELS
 
 from sparse_mm.checkpoints import read_checkpoint
-from sparse_mm.engine.checks import check_part
-from sparse_mm.errors import BadInputError
+from sparse_mm.engine.checks import check_part, report
 from sparse_mm.models.backbones.swin_weights import layout_of
 from sparse_mm.named_weights import weights_of
 
@@ -57,6 +56,5 @@ def start_backbone(
     if not whole:
         backbone.init_weights()
     elif '://' not in checkpoint:
-        for problem in check_part(checkpoint, backbone):
-            raise BadInputError(problem)
+        report(check_part(checkpoint, backbone))
     return own

@@ -2,8 +2,10 @@
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import Sequential
+from torch import nn
 
-from sparse_mm.engine.quiet import build_quiet_runner, without_prints
+from sparse_mm.engine.quiet import build_quiet_runner, init_weights_quietly, without_prints
 from tests.engine.search.toy import toy_config
 
 
@@ -31,4 +33,16 @@ def test_a_runner_does_not_log_its_environment(tmp_path, capsys):
     runner = build_quiet_runner(cfg)
     assert 'System environment' not in capsys.readouterr().out
     runner.logger.info('scores follow')
+    assert 'scores follow' in capsys.readouterr().out
+
+
+def test_weights_start_without_a_line_for_each(capsys, monkeypatch):
+    monkeypatch.setattr(MMLogger, '_instance_dict', type(MMLogger._instance_dict)())
+    Sequential(nn.Linear(1, 1)).init_weights()
+    assert '0.weight' in capsys.readouterr().out
+    model = Sequential(nn.Linear(2, 1), init_cfg=dict(type='Constant', val=3.0, layer='Linear'))
+    init_weights_quietly(model)
+    assert model[0].weight.tolist() == [[3.0, 3.0]]
+    assert capsys.readouterr().out == ''
+    MMLogger.get_current_instance().info('scores follow')
     assert 'scores follow' in capsys.readouterr().out

@@ -74,6 +74,10 @@ LAYOUTS = {
         f'backbone.{n}': v for n, v in swin.state_dict().items()
     },
     'original': in_original_layout,
+    "another code's whole model": lambda swin: {
+        **{f'backbone.{n}': v for n, v in in_original_layout(swin).items()},
+        'head.weight': torch.ones(2),
+    },
     'timm': lambda swin: in_original_layout(swin, timm=True),
     'transformers': lambda swin: by_transformers_names(in_original_layout(swin)),
 }

@@ -28,7 +28,8 @@ from sparse_mm.engine.checks import (
     report,
 )
 from sparse_mm.engine.command_line import add_config_options, load_config, run, whole
-from sparse_mm.engine.inspection import build_model, init_weights_quietly, main_backbone
+from sparse_mm.engine.inspection import build_model, main_backbone
+from sparse_mm.engine.quiet import init_weights_quietly
 from sparse_mm.errors import BadInputError
 from sparse_mm.named_weights import weights_of
 from sparse_mm.progress import progress_bar

@@ -16,7 +16,8 @@ from sparse_mm.deploy import ENGINES, check_engine
 from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.hosts import is_kind, scope_of
 from sparse_mm.engine.image_sizes import say_sliding, usual_clip_length, usual_image_size
-from sparse_mm.engine.inspection import backbone_config, init_weights_quietly
+from sparse_mm.engine.inspection import backbone_config
+from sparse_mm.engine.quiet import init_weights_quietly
 from sparse_mm.errors import BadInputError
 from tools.benchmarks.counting import WithoutRandomNumbers
 from tools.benchmarks.whole import build_whole, model_config

@@ -38,12 +38,12 @@ from sparse_mm.engine.image_sizes import usual_clip_length, usual_image_size
 from sparse_mm.engine.inspection import (
     build_backbone,
     build_model,
-    init_weights_quietly,
     input_channels,
     our_backbone,
     sees_clips,
 )
 from sparse_mm.engine.preprocessing import describe_preprocessing
+from sparse_mm.engine.quiet import init_weights_quietly
 from sparse_mm.errors import BadInputError
 from sparse_mm.models.backbones.swin_backbone import SwinBackbone
 from sparse_mm.named_weights import part_of, weights_of
