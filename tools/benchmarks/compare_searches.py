@@ -67,7 +67,10 @@ def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as file:
         command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        # A container or taskset may leave fewer cores than the machine has.
+        bound = hasattr(os, 'sched_getaffinity')
+        cores = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
+        threads = max(1, cores // jobs)
         env = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
         options: dict[str, Any] = dict(stdout=file, stderr=subprocess.STDOUT, env=env)
         with subprocess.Popen(ending_with_parent(command), **options) as child:
