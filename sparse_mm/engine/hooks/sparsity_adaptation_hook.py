@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from sparse_mm.engine.hooks.compiling import check_not_compiled
+from sparse_mm.engine.hooks.compiling import UncompiledPasses, how_compiled
 from sparse_mm.engine.hooks.units import check_places, check_unit
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.errors import BadInputError
@@ -22,7 +22,8 @@ class SparsityAdaptationHook(Hook):
     each stage as many uniform draws as it has pairs of blocks, sorted. They follow from the seed
     and the iteration alone, so they are the same on all ranks and after a resume. Between
     iterations the model is dense, so checkpoints, averaged copies (EMA) and validation never use
-    random ratios.
+    random ratios. If the model is compiled, its backbone is not in these iterations, since it would
+    be compiled again for each setting.
 
     Args:
         begin: First epoch (from 0), or first iteration where ``by_epoch=False``. Defaults to 0.
@@ -60,8 +61,7 @@ class SparsityAdaptationHook(Hook):
         """Finds the backbone.
 
         Raises:
-            BadInputError: There is none to prune, its config names ratios, the space is empty, or
-                the model is compiled.
+            BadInputError: There is none to prune, its config names ratios, or the space is empty.
         """
         self.backbone = find_backbone(runner.model)
         if self.backbone.keeps_own_ratios:
@@ -69,7 +69,6 @@ class SparsityAdaptationHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsityAdaptationHook would change "
                 'them in every iteration; leave one of the two out.'
             )
-        check_not_compiled(runner, 'SparsityAdaptationHook')
         check_unit(runner, 'SparsityAdaptationHook', self.by_epoch, begin=self.begin, end=self.end)
         if self.end is not None:
             length = runner.max_epochs if self.by_epoch else runner.max_iters
@@ -79,6 +78,14 @@ class SparsityAdaptationHook(Hook):
                     '(by_epoch=False counts iterations).'
                 )
         self.space = RatioSpace.build(self.backbone.depths, self.choices, self.stage_limits)
+        self.uncompiled: UncompiledPasses | None = None
+        compiled = how_compiled(runner)
+        if compiled is not None:
+            self.uncompiled = UncompiledPasses(self.backbone)
+            runner.logger.info(
+                f'{compiled}. While SparsityAdaptationHook changes the ratios in every iteration, '
+                'the backbone is left uncompiled; before and after that it is compiled, too.'
+            )
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
@@ -87,6 +94,8 @@ class SparsityAdaptationHook(Hook):
         if self._is_active(runner):
             rng = Random(f'{self.seed} adaptation {runner.iter}')
             self.backbone.override_ratios(self.space.draw(rng))
+            if self.uncompiled is not None:
+                self.uncompiled.begin()
 
     def after_train_iter(
         self,
@@ -97,6 +106,8 @@ class SparsityAdaptationHook(Hook):
     ) -> None:
         """Restores the saved setting, dense."""
         self.backbone.override_ratios(None)
+        if self.uncompiled is not None:
+            self.uncompiled.end()
 
     def _is_active(self, runner: Runner) -> bool:
         now = runner.epoch if self.by_epoch else runner.iter

@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from sparse_mm.engine.best_checkpoints import count_best_anew, file_to_use
-from sparse_mm.engine.hooks.compiling import check_not_compiled
+from sparse_mm.engine.hooks.compiling import check_not_compiled_by_hand
 from sparse_mm.engine.hooks.units import check_places, check_unit
 from sparse_mm.engine.inspection import averaged_copies, find_backbone
 from sparse_mm.engine.search.settings import SearchSettings
@@ -57,7 +57,7 @@ class SparsitySearchHook(Hook):
                 "The backbone's pruning_ratios are set, and SparsitySearchHook would replace them; "
                 'leave one of the two out.'
             )
-        check_not_compiled(runner, 'SparsitySearchHook')
+        check_not_compiled_by_hand(runner, 'SparsitySearchHook')
         check_unit(runner, 'SparsitySearchHook', self.by_epoch, at=self.at)
         length = runner.max_epochs if self.by_epoch else runner.max_iters
         if self.at >= length:

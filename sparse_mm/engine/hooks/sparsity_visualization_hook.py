@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.computed_windows import WindowRecorder, paint_layers
-from sparse_mm.engine.hooks.compiling import how_compiled
+from sparse_mm.engine.hooks.compiling import is_compiled_by_hand
 from sparse_mm.engine.inspection import find_backbone
 from sparse_mm.engine.pictures import shown_picture
 from sparse_mm.errors import BadInputError
@@ -52,7 +52,7 @@ class SparsityVisualizationHook(Hook):
             BadInputError: There is none, or it is compiled or computed by another engine.
         """
         find_backbone(runner.model)
-        what = how_compiled(runner)
+        what = 'it is compiled' if is_compiled_by_hand(runner) else None
         if any(isinstance(module, DeployedBackbone) for module in runner.model.modules()):
             what = 'another engine or precision computes the backbone'
         if what is not None:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from sparse_mm.deploy import DeployedBackbone
 from sparse_mm.engine.hooks import SparsityVisualizationHook
@@ -56,10 +57,13 @@ def test_layers_that_cannot_be_watched_are_refused_at_the_start(tmp_path):
     runner = toy_runner(tmp_path)
     hook = SparsityVisualizationHook()
     hook.before_run(runner)
-    runner.cfg.compile = True
-    with pytest.raises(BadInputError, match=r'compile=True compiles the model; leave one'):
+    runner.cfg.compile = True  # the training step alone
+    hook.before_run(runner)
+    body = runner.model.inner['body']
+    runner.model.inner['body'] = torch.compile(body, backend='eager')
+    with pytest.raises(BadInputError, match=r'in PyTorch, and it is compiled; leave one'):
         hook.before_run(runner)
-    runner.cfg.compile = False
+    runner.model.inner['body'] = body
     runner.model.inner['body'] = DeployedBackbone(runner.model.inner['body'], 'torch', 'bfloat16')
     with pytest.raises(BadInputError, match=r'another engine or precision computes'):
         hook.before_run(runner)
