@@ -1,4 +1,4 @@
-"""Every command of README and docs: its tool takes it, and a test runs one like it."""
+"""Every command of README and docs is accepted by its tool, and a test runs one like it."""
 
 import importlib
 import json
@@ -64,14 +64,17 @@ def test_a_table_and_a_search_with_it(call_tool, tmp_path, monkeypatch):
     weights = MODELS.build(toy_config()['model']).state_dict()
     torch.save(dict(state_dict=weights), tmp_path / 'toy.pth')
     how = '--engine', 'torch', '--precision', 'float32', '--batch', 4, '--shape', 48, 48
-    call_tool(
+    said = call_tool(
         *('analysis_tools/latency_table.py', 'toy.py', '--out', 'table.json', *how),
         *('--seconds', 0.2),
     )
-    call_tool(
+    assert '4 x 3 x 48 x 48, device: CPU, threads: ' in said
+    said = call_tool(
         *('search.py', 'toy.py', 'toy.pth', '--budget', 'latency=0.2..1', '--work-dir', 'run'),
         *('--metric', 'toy/likelihood', '--num-images', 4, '--latency-table', 'table.json'),
     )
+    assert 'Hooks will be executed' not in said  # other lines than the result's are in the log
+    assert said.strip().endswith('history.csv, pareto.png')
     best = json.loads((tmp_path / 'run' / 'sparsity_search' / 'best.json').read_text())
     assert len(best['pruning_ratios']) == 2
 
@@ -114,7 +117,7 @@ def test_racing_is_simulated(call_tool):
 
 
 def test_operators_are_compared(refusal):
-    """Where it is not, the tool says so; ``.ci/run`` runs the tests beside compiled operators."""
+    """Without compiled mmcv the tool says so; ``.ci/run`` has tests with compiled operators."""
     extension = importlib.import_module('mmcv._ext')
     if extension.__file__.endswith(('.so', '.pyd')):
         pytest.skip('mmcv is compiled here: the comparison takes minutes')

@@ -42,7 +42,7 @@ MONO = 'MonoNuScenesMetric'  # joins the cameras of a frame on any device
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description='Write the sparse config of any Swin config')
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='PACKAGE::PATH of a host, or a file')
     parser.add_argument(
         '--checkpoint',
@@ -116,7 +116,8 @@ def make_hooks(cfg: Config, budget: str) -> list[dict[str, Any]]:
     unit = 'epochs' if by_epoch else 'iterations'
     if length < 2:
         raise BadInputError(
-            f'The config trains for {length} {unit}; it needs 2 at least, to adapt and to finetune.'
+            f'The config trains for {length} {unit if length != 1 else unit[:-1]}; it needs 2 at '
+            'least, to adapt and to finetune.'
         )
     if not cfg.get('val_evaluator') or not cfg.get('val_dataloader'):
         raise BadInputError(
@@ -241,10 +242,12 @@ def write_text(
     model = backbone
     for key in reversed(place):
         model = {key: model}
-    imports = list((cfg.get('custom_imports') or {}).get('imports') or [])
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else [*imports]
+    imports += ['sparse_mm'] if 'sparse_mm' not in imports else []
     return [
         f'_base_ = {base!r}',
-        f'custom_imports = {write_call(dict(imports=[*imports, "sparse_mm"]))}',
+        f'custom_imports = {write_call(dict(imports=imports))}',
         f'model = {write_call(model)}',
         *start.lines(f'optim_wrapper = dict(optimizer=dict(lr={LEARNING_RATE!r}))'),
         *(f'{name} = dict(type={MONO!r})' for name in evaluators_to_exchange(cfg)),

@@ -22,7 +22,6 @@ from sparse_mm.engine.checks import (
 )
 from sparse_mm.engine.command_line import (
     add_config_options,
-    build_runner,
     finite,
     load_config,
     run,
@@ -32,6 +31,7 @@ from sparse_mm.engine.command_line import (
 )
 from sparse_mm.engine.deployment import add_engine_options, undeploy
 from sparse_mm.engine.file_backend import remove_leftovers
+from sparse_mm.engine.quiet import build_quiet_runner, without_prints
 from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.summary import summarise
@@ -119,14 +119,14 @@ def main() -> None:
     start_together(cfg, device, problems)
     said = guard_work_dir(cfg.work_dir)
     on_main_process(lambda: remove_leftovers(Path(cfg.work_dir)))
-    runner = build_runner(cfg)
+    runner = build_quiet_runner(cfg)
     for sentence in said:
         runner.logger.info(sentence)
     on_every_process(lambda: report(check_checkpoint(args.checkpoint, runner.model, whole=True)))
-    runner.load_checkpoint(args.checkpoint)
-    runner.logger.info(f'Loaded {args.checkpoint}')
-    search = SparsitySearch(runner, settings, Path(cfg.work_dir) / FOLDER)
-    search.prepare()
+    with without_prints():
+        runner.load_checkpoint(args.checkpoint)
+        search = SparsitySearch(runner, settings, Path(cfg.work_dir) / FOLDER)
+        search.prepare()
     for line in summarise(search, search.run()):
         print(line)
 

@@ -198,7 +198,7 @@ def start_together(cfg: Config, device: list[str], problems: list[str]) -> None:
     on_every_process(lambda: report(problems))
 
 
-def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
+def build_runner(cfg: Config, *more: type[Hook], mixin: type[Runner] | None = None) -> Any:
     """Builds the runner of a config, with hooks that check the data and set seeds.
 
     The hooks are added to the config, so that its dump contains everything that runs. Without a
@@ -207,6 +207,10 @@ def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
     Args:
         cfg: The run's config.
         *more: Further hooks, with their own defaults.
+        mixin: A subclass of MMEngine's runner, of which the runner is to be, too.
+
+    Returns:
+        The runner, of the class that the config names, or MMEngine's.
     """
     start_processes(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
@@ -216,6 +220,10 @@ def build_runner(cfg: Config, *more: type[Hook]) -> Runner:
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
     speed = () if torch.cuda.is_available() else (CPUSpeedHook,)
     add_hooks(cfg, CheckDataHook, StepSeedHook, *speed, *more)
+    if mixin is not None:
+        named = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+        kind: Any = type(mixin.__name__, (mixin, named), {})
+        return kind.from_cfg(cfg)
     return Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
 
 

@@ -13,6 +13,27 @@ from mmengine.runner import Runner
 from sparse_mm.engine.command_line import build_runner
 
 
+class QuietStart(Runner):
+    """A runner that shows only warnings while it is built; its log file has every line."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Builds the logger; its lines of the environment, the config and the hooks follow."""
+        logger = super().build_logger(*args, **kwargs)
+        self._levels = {
+            handler: handler.level
+            for handler in logger.handlers
+            if not isinstance(handler, logging.FileHandler)
+        }
+        for handler, level in self._levels.items():
+            handler.setLevel(max(level, logging.WARNING))
+        return logger
+
+    def show_log(self) -> None:
+        """Shows what is logged from now on, at the config's level."""
+        for handler, level in self._levels.items():
+            handler.setLevel(level)
+
+
 @contextmanager
 def without_prints() -> Iterator[None]:
     """Within it prints are dropped; logs, warnings and progress bars are not.
@@ -25,16 +46,13 @@ def without_prints() -> Iterator[None]:
 
 
 def build_quiet_runner(cfg: Config) -> Runner:
-    """Builds a config's runner without its log of the environment, the config and the hooks.
+    """Builds a config's runner without showing the environment, the config and the hooks.
 
-    For tools that use a runner and train nothing. Warnings, and what is logged later, are shown.
+    For tools that use a runner and train nothing. The log file has these lines. Warnings, and what
+    is logged later, are shown.
     """
-    level = cfg.get('log_level') or 'INFO'
-    cfg.log_level = 'WARNING'
-    runner = build_runner(cfg)
-    runner.logger.setLevel(level)
-    for handler in runner.logger.handlers:
-        handler.setLevel(level)
+    runner = build_runner(cfg, mixin=QuietStart)
+    runner.show_log()
     return runner
 
 

@@ -3,6 +3,8 @@
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import Sequential
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 from torch import nn
 
 from sparse_mm.engine.quiet import build_quiet_runner, init_weights_quietly, without_prints
@@ -31,9 +33,24 @@ def test_a_logger_that_is_made_within_is_shown_afterwards(capsys, monkeypatch):
 def test_a_runner_does_not_log_its_environment(tmp_path, capsys):
     cfg = Config({**toy_config(), 'work_dir': str(tmp_path), 'launcher': 'none'})
     runner = build_quiet_runner(cfg)
-    assert 'System environment' not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'System environment' not in said and 'Hooks will be executed' not in said
     runner.logger.info('scores follow')
     assert 'scores follow' in capsys.readouterr().out
+    (log,) = tmp_path.glob('*/*.log')  # nothing is lost
+    for line in ('System environment', 'Config:', 'Hooks will be executed', 'scores follow'):
+        assert line in log.read_text()
+
+
+@RUNNERS.register_module()
+class OwnRunner(Runner):
+    pass
+
+
+def test_a_quiet_runner_is_of_the_configs_class(tmp_path):
+    cfg = Config({**toy_config(), 'work_dir': str(tmp_path), 'launcher': 'none'})
+    cfg.runner_type = 'OwnRunner'
+    assert isinstance(build_quiet_runner(cfg), OwnRunner)
 
 
 def test_weights_start_without_a_line_for_each(capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""The sparse config of a host's config, written by a tool: unedited, it is what is trained."""
+"""tools/make_sparse.py writes the sparse config of a host's config."""
 
 import re
 
@@ -33,7 +33,7 @@ CASES = {
 
 
 def save_model(backbone, path):
-    """Saves a whole model with a backbone, of weights that take no place."""
+    """Saves a whole model with a backbone, with weights that need no memory."""
     own = MODELS.build({**backbone, 'init_cfg': None}).state_dict()
     weights = {f'backbone.{name}': torch.zeros(()).expand(v.shape) for name, v in own.items()}
     torch.save({**weights, 'head.weight': torch.zeros(2)}, path)
@@ -82,6 +82,19 @@ custom_imports = dict(imports=['json'])
     assert cfg.custom_hooks[1].metric == 'coco/segm_mAP'
     assert cfg.custom_hooks[1].budget == 'macs=0.5'
     assert cfg.custom_imports.imports == ['json', 'sparse_mm']
+
+
+@pytest.mark.parametrize('imports', ["'sparse_mm'", "['sparse_mm']"])
+def test_what_a_file_of_ones_own_imports_is_imported_once(call_tool, tmp_path, imports):
+    (tmp_path / 'base.py').write_text(f"""
+model = dict(backbone=dict(type='mmpretrain.SwinTransformer'))
+train_cfg = dict(by_epoch=True, max_epochs=8)
+val_dataloader = dict(dataset=dict(type='Y'))
+val_evaluator = dict(type='CocoMetric')
+custom_imports = dict(imports={imports})
+""")
+    call_tool('make_sparse.py', 'base.py', '--out', 'sparse.py')
+    assert read_config(str(tmp_path / 'sparse.py')).custom_imports.imports == ['sparse_mm']
 
 
 PURE_PYTHON = """

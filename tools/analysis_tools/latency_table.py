@@ -5,8 +5,9 @@ of the search. No data and no weights are needed.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,6 +56,17 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seconds', type=finite, default=60, help='about how long (default: 60)')
     return parser.parse_args()
+
+
+def describe(conditions: Mapping[str, Any]) -> str:
+    """How a table was measured, as ``name: value, …``."""
+    values = {
+        name.replace('_', ' '): value
+        for name, value in conditions.items()
+        if name not in ('spread', 'dense_ms', 'identity')
+    }
+    values['differences of repeated measurements'] = f'{conditions["spread"]:.1%}'
+    return ', '.join(f'{name}: {value}' for name, value in values.items())
 
 
 def main() -> None:
@@ -109,7 +121,7 @@ def main() -> None:
     table = LatencyTable.read(out)
     costs = CostModel(shape, space, table)
     size = args.batch, shape.in_channels, *image_size
-    print(f'{table.conditions}, {" x ".join(map(str, size))}')
+    print(f'{" x ".join(map(str, size))}, {describe(table.conditions)}')
     if not args.shape and say_sliding(cfg, 'val'):
         print(say_sliding(cfg, 'val'))
     print(f'{"ratios":50} whole  table (of dense)  table / whole')

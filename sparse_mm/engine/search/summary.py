@@ -28,7 +28,13 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
         if 'latency' in described:
             costs += f', {described["latency"]:.3f} of the latency'
         if 'measured_latency' in described:
-            costs += f' (measured whole: {described["measured_latency"]:.3f})'
+            measured = f'{described["measured_latency"]:.3f}'
+            by_table = 'latency' in described
+            costs += (
+                f' (measured whole: {measured})'
+                if by_table
+                else f', {measured} of the latency (measured whole)'
+            )
         ratios = [list(stage) for stage in record.ratios]
         lines.append(
             f'{budget}: {search.settings.score_name} {with_error(record)}, {costs}, {ratios}'
