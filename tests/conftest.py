@@ -1,4 +1,4 @@
-"""What the tests share: the optional folder of real data and reference outputs, and command
+"""Shared fixtures: the optional folder of real data and reference outputs, and command
 runs."""
 
 import os
@@ -20,21 +20,21 @@ from sparse_mm.errors import BadInputError
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / 'shared'
 
-# Two cores, shared out to the processes that run tests side by side, and to what they start.
+# Two cores, divided among the test processes, and so for the processes that they start.
 THREADS = max(1, 2 // int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 1)))
 os.environ['OMP_NUM_THREADS'] = str(THREADS)
 torch.set_num_threads(THREADS)
 
 
 def free_port() -> int:
-    """A port that nothing listens at: two suites on one machine do not meet."""
+    """A free port, so that two test runs on one machine do not connect to each other."""
     with socket.socket() as found:
         found.bind(('localhost', 0))
         return found.getsockname()[1]
 
 
 def require_engine(name: str) -> None:
-    """Skips where an inference engine is not there, or where it would end the process."""
+    """Skips if an inference engine is not installed, or would crash the process."""
     pytest.importorskip(name, reason=f'needs {name}')
     if name == 'openvino':
         try:
@@ -44,7 +44,7 @@ def require_engine(name: str) -> None:
 
 
 def require_configs_of(host: str) -> None:
-    """Skips where a host is not there, or where MMEngine does not find its configs."""
+    """Skips if a host is not installed, or MMEngine does not find its configs."""
     pytest.importorskip(host, reason=f'needs {host}')
     if host == 'mmseg' and not is_installed('mmsegmentation'):
         pytest.skip("MMEngine's fork does not find mmseg:: configs")
@@ -57,7 +57,7 @@ def seed() -> None:
 
 @pytest.fixture(scope='session')
 def shared() -> Callable[[str], Path]:
-    """Finds real data and reference outputs; skips where this checkout has none beside it."""
+    """Finds real data and reference outputs; skips if there are none beside the checkout."""
 
     def find(name: str) -> Path:
         path = SHARED / name
@@ -92,7 +92,7 @@ def run_tool(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 def call_tool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> Callable[..., str]:
-    """Runs a command line in this process, which spares the imports; gives what it printed."""
+    """Runs a command line in this process, which saves the imports; returns what it printed."""
 
     def run(tool: str, *arguments: object) -> str:
         monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ custom_hooks = []
 def train_reduced(
     call_tool: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Path, Path, str]]:
-    """Trains a config with settings that make it small, in the folder ``run``; gives the reduced
+    """Trains a config with settings that make it small, in the folder ``run``; returns the reduced
     config, the last checkpoint, and the log."""
 
     def run(name: str, settings: str, **env: object) -> tuple[Path, Path, str]:
@@ -137,7 +137,7 @@ def train_reduced(
 
 @pytest.fixture
 def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command line that must be refused, in this process; gives its one sentence."""
+    """Runs a command line that must be refused, in this process; returns its one sentence."""
 
     def run(tool: str, *arguments: object, env: dict | None = None) -> str:
         monkeypatch.chdir(tmp_path)

@@ -137,7 +137,7 @@ RUN_BY = {
         'tools/test_convert_sparseformer.py::test_the_training_codes_checkpoint',
     ),
 }
-# Lines of the shell that are no tools, and the file that runs them, or holds what they name.
+# Other lines of the shell, and the file that runs them or has what they name.
 OTHERS = {
     r'make (demo|setup|lint|test|test-slow|docs)( PYTEST_ARGS=".*")?': 'Makefile',
     r'\.ci/run': '.github/workflows/ci.yml',

@@ -18,7 +18,7 @@ DOCS = (ROOT / 'docs' / 'authors_weights.md').read_text()
 
 
 def mmdet_2_checkpoint(model):
-    """As mmdet 2.28, on which the authors' code is built, wrote it; it knows no saved ratios."""
+    """As written by mmdet 2.28, which the authors' code uses; without saved ratios."""
     state = {
         name: value for name, value in model.state_dict().items() if 'saved_ratios' not in name
     }

@@ -1,4 +1,4 @@
-"""Reading checkpoints: what the hosts save loads, nothing that executes does, and the sentences."""
+"""Reading checkpoints: the hosts' files load, executable content is refused; the messages."""
 
 import argparse
 import collections

@@ -1,4 +1,4 @@
-"""What the pages point to exists."""
+"""Links, configs and tools that the pages name exist."""
 
 import re
 

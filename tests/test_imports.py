@@ -20,7 +20,7 @@ BARE = {
     'sparse_mm/search': ('torch', 'numpy', SEARCH, f'{MODELS}.ratios', ERRORS),
     'sparse_mm/models/layers': ('torch', 'numpy', f'{MODELS}.layers', f'{MODELS}.ratios', ERRORS),
 }
-# Which of our own packages each may import. The models do not know what computes them.
+# Which of our packages each may import. Models do not import the executors.
 ARROWS = {
     'sparse_mm/models': (MODELS, f'{OWN}.checkpoints', f'{OWN}.named_weights', ERRORS),
     'sparse_mm/models/layers': (f'{MODELS}.layers', f'{MODELS}.ratios', ERRORS),
@@ -54,7 +54,7 @@ ARROWS = {
     'projects': ('projects', OWN),
     'tools': ('tools', OWN),
 }
-# Files that build on a host package, and are imported when that is in use.
+# Files that need a host package, and are imported only when it is used.
 ON_HOSTS = (
     'sparse_mm/datasets/shapes.py',
     'sparse_mm/evaluation/coco_metric.py',

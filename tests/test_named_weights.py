@@ -1,4 +1,4 @@
-"""Where weights lie in checkpoints, and what files are that hold none."""
+"""Where weights are in checkpoints, and messages for files without weights."""
 
 import json
 import zipfile

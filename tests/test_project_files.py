@@ -1,4 +1,4 @@
-"""The files that others read: the model index, the workflow, pre-commit."""
+"""Files for other programs: the model index, the workflow, pre-commit, issue forms, citation."""
 
 import re
 

@@ -213,7 +213,7 @@ def test_a_data_set_that_moved_says_where_to(tmp_path):
     assert 'has moved to projects/bevdet' in out
 
 
-# What people's own scripts call and configs name.
+# Names that users' scripts and configs contain.
 PUBLIC = {
     'sparse_mm.models': [
         'BootstrappedSparseFormer',

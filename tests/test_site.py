@@ -1,4 +1,4 @@
-"""The documentation's site: its links are rewritten, and it builds where MkDocs is."""
+"""The documentation's site: links are rewritten, and it builds if MkDocs is installed."""
 
 import html
 import os

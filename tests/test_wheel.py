@@ -1,4 +1,4 @@
-"""The wheel brings configs, tools and projects, and works where nothing else of ours lies."""
+"""The wheel contains configs, tools and projects, and works without a checkout."""
 
 import json
 import os
@@ -36,7 +36,7 @@ print(json.dumps(dict(
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    """Of the source distribution, as ``python -m build`` makes both."""
+    """The wheel of the source distribution, as ``python -m build`` makes it."""
     folder = tmp_path_factory.mktemp('wheel')
     backend = 'import sparse_mm_build as b; import sys; print(b.{}(sys.argv[1]))'
     env = {**os.environ, 'PYTHONPATH': str(ROOT / 'tools' / 'packaging')}

@@ -1,4 +1,4 @@
-"""Every Cityscapes config builds at its real size, with the settings that its name promises."""
+"""Every Cityscapes config builds at its real size, with the settings that its name says."""
 
 from random import Random
 
@@ -53,7 +53,7 @@ def test_config(name):
     assert tuple(crop.crop_size) == (512, 1024)
     size = (896, 1792) if name.endswith('_r896') else (1024, 2048)
     assert {fixed_image_size(cfg, split) for split in ('val', 'test')} == {size}
-    # Nothing of the backbone that mmseg's recipe spares is decayed.
+    # Parameters of the backbone that mmseg's recipe excludes from weight decay are not decayed.
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     spared = {id(p) for n, p in backbone.named_parameters() if 'norm' in n or 'bias_table' in n}
     decays = {

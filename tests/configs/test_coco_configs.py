@@ -1,4 +1,4 @@
-"""Every COCO config builds at its real size, with the settings that its name promises."""
+"""Every COCO config builds at its real size, with the settings that its name says."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""SparseFormer's dense configs: what their neck and heads agree on, and what does not decay."""
+"""SparseFormer's dense configs: neck and heads fit each other; which parameters do not decay."""
 
 import pytest
 import torch

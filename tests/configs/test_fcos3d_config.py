@@ -27,7 +27,7 @@ def test_config(monkeypatch):
     for split in 'train', 'val', 'test':
         assert cfg[f'{split}_dataloader'].dataset.data_root == '/somewhere/nuscenes'
         assert cfg[f'{split}_dataloader'].dataset.type == 'NuScenesDataset'
-    # mmdet's Resize would leave the 3D targets behind.
+    # mmdet's Resize would not scale the 3D targets.
     assert cfg.train_dataloader.dataset.pipeline[2].type == 'Resize3D'
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.norm.decay_mult == 0
     for evaluator in cfg.val_evaluator, cfg.test_evaluator:

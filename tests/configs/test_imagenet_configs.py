@@ -114,7 +114,7 @@ def test_from_more_classes_to_other_ones_and_more_tokens(call_tool, tmp_path, mo
     monkeypatch.setenv('IMAGENET_ROOT', str(tmp_path / '1k'))
 
     def train(name, tokens, start=None):
-        """Trains a reduced config for an epoch; from a start it stays where it is."""
+        """Trains a reduced config for an epoch; with a start it learns at a rate of zero."""
         text = REDUCED.format(base=str(ROOT / 'configs' / f'{name}.py'), tokens=tokens)
         config = tmp_path / f'reduced_{name}.py'
         config.write_text(text)
@@ -151,7 +151,7 @@ def test_what_decays():
         names[parameter]: group['weight_decay']
         for group in wrapper.param_groups
         for parameter in group['params']
-        if parameter in names  # MMEngine adds a group that stands for the base settings
+        if parameter in names  # MMEngine adds a group with the base settings
     }
     assert decay['backbone.token_rois'] == 0
     assert decay['backbone.token_embedding'] == 0.05

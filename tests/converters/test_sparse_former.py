@@ -1,4 +1,4 @@
-"""The authors' checkpoints through the converter: their outputs, and what is refused."""
+"""The authors' checkpoints, converted: same outputs; other files are refused."""
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ def test_what_is_no_sparse_former_is_refused(shared):
 
 @pytest.mark.parametrize(('arch', 'replicates'), [('small', 3), ('base', 1), ('tiny', 4)])
 def test_copies_of_clips_are_counted(arch, replicates, call_tool, tmp_path):
-    """A checkpoint by the library's names, written out from ours: recognised, and the same."""
+    """A checkpoint of ours with the library's names is recognised, and gives the same weights."""
     own = VideoSparseFormer(arch, replicates).state_dict()
     theirs = {their_name(name): value for name, value in own.items()}
     theirs['feat_extractor.conv1.weight'] = theirs['feat_extractor.conv1.weight'].unsqueeze(2)

@@ -1,4 +1,4 @@
-"""No executor computes a pass whose difference something could observe."""
+"""No executor computes a pass if hooks, gradients or other observers could see a difference."""
 
 import copy
 

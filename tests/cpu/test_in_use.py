@@ -18,7 +18,7 @@ from tests.engine.search.toy import ToyClassifier, toy_config, toy_runner
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Counts passes of SparseViTs in evaluation: by the executor, and on the plain path."""
+    """Counts passes of SparseViTs in evaluation, by the executor and on the plain path."""
     counts = dict(executor=0, plain=0)
     forward, run = SparseViT.forward, SparseViTOnCPU.run
 

@@ -1,4 +1,4 @@
-"""SparseFormers on a CPU: outputs as the plain path's, and only where nothing observes them."""
+"""SparseFormers on a CPU: the executor gives the plain path's outputs if nothing observes it."""
 
 import pytest
 import torch

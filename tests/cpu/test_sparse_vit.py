@@ -34,7 +34,7 @@ def both_ways(model, images):
 
 @pytest.fixture(params=[None, 2000], ids=['whole', 'parts'])
 def part_bytes(request, monkeypatch):
-    """Parts of a usual size, which hold these maps whole, and tiny ones."""
+    """Chunks of the usual size, which hold these maps whole, and tiny ones."""
     if request.param:
         monkeypatch.setattr(parts, 'CHEAP_BYTES', request.param)
         monkeypatch.setattr(executor, 'BLOCK_BYTES', 50 * request.param)
@@ -150,7 +150,7 @@ def test_images_and_earlier_outputs_are_not_changed():
 
 
 def test_nothing_is_kept_of_the_weights():
-    """Whatever writes to them, by whatever way, counts in the next pass."""
+    """Changed weights are used in the next pass, however they were changed."""
     model, images = build(pruning_ratios=RATIOS), torch.randn(1, 3, 56, 56)
     other = {name: torch.randn_like(p) / 9 for name, p in model.named_parameters()}
     ways = [
@@ -171,7 +171,7 @@ def test_nothing_is_kept_of_the_weights():
 
 @pytest.mark.parametrize('through_the_door', [True, False])
 def test_marks_are_the_same_parts_both_ways(through_the_door):
-    """So a latency table times whatever computes."""
+    """So a latency table times the code that computes the passes."""
     model, images = build(pruning_ratios=RATIOS), torch.randn(1, 3, 50, 70)
     seen = []
     with torch.no_grad():
@@ -198,7 +198,7 @@ def test_a_missing_product_is_no_loss(monkeypatch):
 
 
 def test_the_product_agrees_with_linear_layers():
-    """In float64 as the judge, by the length of the sums."""
+    """Compared with float64; the tolerance grows with the length of the sums."""
     from sparse_mm.cpu.linear import OneDNNLinear, linear
 
     for rows, inputs, outputs in [(1, 3, 5), (49, 96, 384), (300, 1024, 64)]:

@@ -18,7 +18,7 @@ from sparse_mm.models.layers.window_attention import KERNELS, attend
 from sparse_mm.models.layers.windows import make_window_grid
 from tests.models.backbones.reference import relative_error
 
-# Window, heads, channels of a head, windows: no multiple of what one program computes.
+# Window, heads, channels of a head, windows: no multiples of a program's block.
 SHAPES = (
     (7, 3, 32, 5),
     (8, 2, 24, 3),
@@ -60,7 +60,7 @@ def errors():
     half = torch.bfloat16
     found['half bias'] = 'bfloat16', case(7, 2, 16, 3, half, True, bias_dtype=half)
 
-    # In memory in another order; a length that is no square; another scale.
+    # Another memory layout; a length that is no square number; another scale.
     qkv = torch.randn(5, 2, 3, 2, 16).transpose(0, 1)
     args = qkv, torch.randn(2, 5, 5).transpose(1, 2), None, None, 0.3
     found['strides and scale'] = 'float32', relative_error(attend(*args), without_kernel(*args))
@@ -83,7 +83,7 @@ def a_model():
 
 
 def calls_of_the_kernel(run):
-    """How often a function comes to the kernel."""
+    """How often a function calls the kernel."""
     (kernel,), count = KERNELS, []
     once = type(kernel).run
 
@@ -99,7 +99,7 @@ def calls_of_the_kernel(run):
 
 
 def who_takes():
-    """With gradients or dropout PyTorch's attention computes."""
+    """With gradients or dropout, PyTorch's attention is used."""
     qkv, bias = torch.randn(1, 4, 3, 1, 16), torch.randn(1, 4, 4)
     trained = qkv.clone().requires_grad_()
 

@@ -1,4 +1,4 @@
-"""Recorded passes: what they keep alive. Recording itself needs a GPU (tools/gpu_check.py)."""
+"""Recorded passes keep the tensors that they read. Recording needs a GPU (tools/gpu_check.py)."""
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ def test_a_recording_keeps_weights_input_and_tables_and_not_what_the_pass_made()
     found = reads_of(lambda: model(images))
     assert images.data_ptr() in found
     assert {p.data_ptr() for p in model.parameters()} <= set(found)
-    # Tables of windows lie in a cache that may drop them, and the graph goes on reading them.
+    # The cache may drop tables of windows, but a recorded graph still reads them.
     for shift in (0, 3):
         grid = windows.window_grid(15, 15, 7, shift, images.device)
         assert grid.tokens.data_ptr() in found

@@ -1,4 +1,4 @@
-"""What passes ask of a GPU, traced without one: kernels and bytes that must not grow, no waits."""
+"""Kernels and bytes of a pass on a GPU, traced without one: no more than the limits, no syncs."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def swin(settings=SWIN_T, ratios=None):
 
 
 # In bfloat16, batch 4 at 672x672 (Swin-L: 1 at 1024x2048; SparseFormer: 32 at 224x224). Fewer is
-# better: lower a limit when a pass got leaner. More needs a reason.
+# better: lower a limit when a pass needs less. Raising one needs a reason.
 LIMITS = {
     'dense': (lambda: swin(), (672, 672), 4, 249, 5.77),
     'middle': (lambda: swin(ratios=MIDDLE_T), (672, 672), 4, 285, 4.08),
@@ -28,12 +28,12 @@ LIMITS = {
 @pytest.mark.parametrize('name', LIMITS)
 def test_kernels_and_bytes_of_a_pass_do_not_grow(name):
     build, size, batch, kernels, gigabytes = LIMITS[name]
-    with torch.device('meta'):  # weights without numbers are made at once
+    with torch.device('meta'):  # weights without data are created quickly
         model = build()
     traffic = count_pass(model, size, batch)
     assert traffic.kernels.total() <= kernels
     assert traffic.moved <= gigabytes * 1e9
-    # The limits are those of today, not of some day.
+    # The limits are tight: the pass needs almost as much.
     assert traffic.kernels.total() >= 0.97 * kernels
     assert traffic.moved >= 0.97 * gigabytes * 1e9
 
@@ -79,7 +79,7 @@ def later(x):
 def test_waits_are_found(how):
     try:
         found = count_pass(Waits(how), (8, 8), dtype=torch.float32).waits
-    except Exception as error:  # sizes that depend on numbers have no fake
+    except Exception as error:  # fake tensors have no sizes that depend on values
         found = [str(error)]
     assert found
     assert count_pass(Waits(later), (8, 8), dtype=torch.float32).waits == []

@@ -78,7 +78,7 @@ def test_drawn_on_first_use_then_kept(tmp_path, capfd):
 def test_unfinished_scenes_are_drawn_again(tmp_path):
     write_shapes(tmp_path / 'a.json', tmp_path / 'a', 2, 64, 0)
     whole = (tmp_path / 'a' / '000001.jpg').read_bytes()
-    (tmp_path / 'a.json').unlink()  # as after a kill: the annotations come last
+    (tmp_path / 'a.json').unlink()  # as after a kill: annotations are written last
     (tmp_path / 'a' / '000001.jpg').write_bytes(whole[:100])
     write_shapes(tmp_path / 'a.json', tmp_path / 'a', 2, 64, 0)
     assert (tmp_path / 'a' / '000001.jpg').read_bytes() == whole

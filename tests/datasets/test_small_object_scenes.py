@@ -38,7 +38,7 @@ def test_the_ground_is_as_busy_as_the_objects():
 
 
 def test_at_half_the_resolution_the_patterns_are_gone():
-    # The fine stripes of triangles: their contrast is what tells them from a stone.
+    # Only the contrast of their fine stripes distinguishes triangles from stones.
     def contrast(factor):
         found = []
         for image, instances in SCENES:

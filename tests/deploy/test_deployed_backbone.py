@@ -1,4 +1,4 @@
-"""A backbone on an engine gives what the backbone gives, now and after every change of it."""
+"""A backbone on an engine gives the backbone's outputs, also after each change of it."""
 
 import pickle
 import shutil
@@ -75,7 +75,7 @@ def test_one_file_serves_all_batches(engine, model, cache):
 
 
 def test_never_stale(cache, tmp_path):
-    """Ratios, loaded weights, writes through .data, an override and its end: all are seen."""
+    """Ratios, loaded weights, writes through .data, an override and its end take effect."""
     model = deployed()
     images = torch.randn(1, 3, 56, 56)
     check_equal(model, images)
@@ -101,7 +101,7 @@ def test_never_stale(cache, tmp_path):
 
 
 def test_weights_have_the_backbones_names(tmp_path):
-    """In a detector, too: a checkpoint of the plain model loads, and one of it loads there."""
+    """In a detector: checkpoints of the plain and of the deployed model fit each other."""
     plain = nn.ModuleDict(dict(backbone=random_weights(SparseViT(**without_type(VIT)))))
     around = nn.ModuleDict(dict(backbone=deployed(), head=nn.Linear(2, 3)))
     names = [name for name in around.state_dict() if not name.startswith('head')]
@@ -203,7 +203,7 @@ def test_another_hosts_backbone():
 
 
 class Choosy(nn.Module):
-    """Decides by what it sees, which no graph can."""
+    """Its control flow depends on the input, which cannot be exported."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every kind of model by tools/test.py with its backbone on an engine: predictions stay."""
+"""Every kind of model by tools/test.py with its backbone on an engine: the same predictions."""
 
 import pickle
 import shutil
@@ -22,7 +22,7 @@ _base_ = 'base.py'
 custom_imports = dict(imports=['sparse_mm'])
 model = dict(backbone=dict(type='SparseViT', pruning_ratios=0.5))
 """
-# What the hosts' base configs leave to the user, or compute on a GPU alone.
+# Settings that the hosts' base configs leave to the user, or that need a GPU.
 EVALUATORS = {
     'mmpretrain': 'test_evaluator = dict(topk=1)',
     'mmdet3d': "test_evaluator = dict(type='MonoNuScenesMetric')",
@@ -95,14 +95,14 @@ def model(request, tmp_path, monkeypatch):
     torch.manual_seed(0)
     built = build_model(read_config('config.py'))
     built.init_weights()
-    for parameter in our_backbone(built).parameters():  # what windows hold is to differ
+    for parameter in our_backbone(built).parameters():  # the windows' contents must differ
         nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=0.1)
     torch.save(dict(state_dict=built.state_dict()), 'weights.pth')
     return built
 
 
 def numbers(found):
-    """All arrays in predictions, whatever they lie in."""
+    """All arrays in predictions, in any containers."""
     if isinstance(found, dict):
         return [array for key in sorted(found) for array in numbers(found[key])]
     if isinstance(found, list | tuple):
@@ -115,7 +115,7 @@ def numbers(found):
 
 
 def predictions(call_tool, folder, maps, *options):
-    """What test.py predicts: arrays, those of maps from the pictures that mmseg writes."""
+    """test.py's predictions as arrays; maps are read from the images that mmseg writes."""
     out = folder / ('maps' if maps else 'found.pkl')
     shutil.rmtree(out, ignore_errors=True)
     run = ('test.py', 'config.py', 'weights.pth', '--work-dir', 'run', '--out', out)
@@ -126,7 +126,7 @@ def predictions(call_tool, folder, maps, *options):
 
 
 def share_found(ours, theirs):
-    """The share of rows that are among the others: rounding orders boxes of equal scores anew."""
+    """The share of rows found among the others: rounding changes the order of equal scores."""
     if not ours.size:
         return 1
     if ours.ndim < 2:
@@ -145,10 +145,10 @@ def test_predictions_stay(model, call_tool, tmp_path):
         try:
             check_engine(engine, 'float32')
         except BadInputError:
-            continue  # it is not here, or would end the process
+            continue  # not installed, or it would crash the process
         found = predictions(call_tool, tmp_path, maps, '--engine', engine)
         for ours, theirs in zip(found, plain, strict=True):
-            if maps:  # of two classes that are as likely, rounding chooses
+            if maps:  # rounding decides between two equally likely classes
                 assert (ours != theirs).mean() < 0.005
             else:
                 assert ours.shape == theirs.shape

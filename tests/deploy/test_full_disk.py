@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a graph: one sentence, nothing half-made is left."""
+"""A disk that fills up while a graph is written: one sentence, and no partial file is left."""
 
 import resource
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ WIDE = dict(VIT, embed_dims=32)
 
 @contextmanager
 def largest_file(size):
-    """No file may grow beyond a size, as on a disk that has no more room; in bytes."""
+    """Limits the size of files in bytes, as a full disk would."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

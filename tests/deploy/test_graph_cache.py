@@ -15,7 +15,7 @@ from tests.deploy.test_deployed_backbone import check_equal, deployed, graphs
 
 @pytest.fixture
 def warnings_of(caplog):
-    """Runs something; gives what MMEngine's logger warned of."""
+    """Calls a function; returns the warnings of MMEngine's logger."""
 
     def run(work):
         caplog.clear()

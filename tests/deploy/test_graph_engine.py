@@ -1,7 +1,7 @@
 """``engine='graph'``: CUDA graphs of a backbone, with a stand-in for the graphs themselves.
 
 The stand-in captures a pass's operators with the memory that they read, and runs them again, as a
-CUDA graph does; so it would show what a graph that is kept too long shows. On a GPU
+CUDA graph does; so a graph that is kept too long gives wrong outputs. On a GPU
 ``tools/gpu_check.py`` compares the real ones.
 """
 
@@ -80,7 +80,7 @@ def test_a_graph_never_serves_other_ratios_sizes_or_weights():
     for ratios in (0.5, [0.3, 0], 0.5, None):
         model.set_pruning_ratios(ratios)
         check(model, images)
-    assert Replayed.made == 3  # those of a setting are kept
+    assert Replayed.made == 3  # the graphs of a setting are kept
     check(model, torch.randn(1, 3, 90, 60))
     check(model, torch.randn(3, 3, 60, 90))
     assert Replayed.made == 5

@@ -1,4 +1,4 @@
-"""What exported graphs hold, and what engines make of maps of a single window."""
+"""Contents of exported graphs, and outputs of engines for maps of a single window."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.deploy.test_deployed_backbone import VIT, check_equal, deployed, with
 
 
 def test_no_transpose_leaves_the_order_as_it_is(tmp_path):
-    """ONNX Runtime would copy the map for each."""
+    """ONNX Runtime would copy the map for each transpose."""
     onnx = pytest.importorskip('onnx')
     backbone = SparseViT(**{**without_type(VIT), 'depths': (2,)}, pruning_ratios=0.5).eval()
     write_onnx(backbone, random_images(1, (56, 56)), tmp_path / 'x.onnx', {}, ['stage0'], True)
@@ -22,6 +22,6 @@ def test_no_transpose_leaves_the_order_as_it_is(tmp_path):
 
 @pytest.mark.parametrize('engine', ['onnxruntime', 'openvino'])
 def test_a_map_of_one_window(engine):
-    """There is nothing to choose; OpenVINO lost the batch in a choice among one."""
+    """The only window is always computed; OpenVINO lost the batch in a top-k of one score."""
     require_engine(engine)
     check_equal(deployed(engine, dict(VIT, pruning_ratios=0.5)), torch.randn(3, 3, 28, 28))

@@ -1,4 +1,4 @@
-"""OpenVINO is refused where a variable would let it end the process."""
+"""OpenVINO is refused if an environment variable would make it crash."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_limit_below_the_processor(variable, isa, flags, refused, monkeypatch,
 
 
 def test_a_processor_that_is_not_described(monkeypatch, tmp_path):
-    """Only Linux tells what a processor has; elsewhere nothing is refused."""
+    """Only Linux lists the processor's features; on other systems nothing is refused."""
     monkeypatch.setattr(openvino_engine, 'PROCESSOR', tmp_path / 'nowhere')
     monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', 'AVX2')
     check_engine('openvino', 'float32')

@@ -1,4 +1,4 @@
-"""What an engine leaves in its process: signals still reach it."""
+"""Signals still reach a process that has used an engine."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ signal.raise_signal(signal.SIGUSR1)
 
 
 def test_signals_are_seen_after_engines_have_gone():
-    """What Ctrl-C, a scheduler, and the end of a loader's process need."""
+    """Signals of Ctrl-C, of a scheduler, and of a loader's process that ends."""
     require_engine('openvino')
     command = [sys.executable, '-X', 'faulthandler', '-c', SIGNALLED]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""--engine and --precision of the tools: the same results, by another engine."""
+"""--engine and --precision of the tools give the same results on another engine."""
 
 import json
 import pickle
@@ -83,7 +83,7 @@ def test_testing(classifier, call_tool, tmp_path, options, tolerance):
 
 
 def test_images_of_many_sizes(classifier, call_tool, refusal, tmp_path, cache, monkeypatch):
-    """As pipelines that keep the ratio give them; --sizes make few graphs of them."""
+    """Images of many sizes, as from pipelines that keep the ratio; --sizes limits the graphs."""
     config, checkpoint = classifier
     text = config.read_text().replace('batch_size=2', 'batch_size=1')
     config.write_text(text.replace("dict(type='Resize', scale=56), ", ''))
@@ -204,7 +204,7 @@ def test_errors_on_pictures(classifier, call_tool, refusal):
         assert exported['errors']['stage0'] < 1e-5
         accuracies = [row['metrics']['accuracy/top1'] for row in (plain, exported)]
         assert accuracies[0] == accuracies[1] in (0, 25, 50, 75, 100)
-    assert 'windows_changed' not in rows[2]  # dense: there is nothing to decide
+    assert 'windows_changed' not in rows[2]  # dense: no window is selected
     assert rows[5]['windows_changed'] == 0
     assert 0 <= rows[4]['windows_changed'] <= 0.5
     table = call_tool(*run, '--engine', 'onnxruntime').splitlines()
@@ -218,7 +218,7 @@ def test_errors_on_pictures(classifier, call_tool, refusal):
 
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime', 'openvino'])
 def test_the_windows_that_an_engine_computes(engine, tmp_path):
-    """Which they are comes out of the engine's own graph."""
+    """The selected windows are outputs of the engine's graph."""
     if engine == 'openvino':
         require_engine('openvino')
     error = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'engine_error.py'))
@@ -228,12 +228,12 @@ def test_the_windows_that_an_engine_computes(engine, tmp_path):
     images = torch.zeros(2, 3, 56, 56)
     images[0, :, 28:, :28], images[1, :, :28, 28:] = 5, 5  # one window of each stands out
     backbone.set_pruning_ratios([0, 0.7])
-    backbone.stages[0].blocks[0].compute = lambda windows, kept: windows  # keeps what stands out
+    backbone.stages[0].blocks[0].compute = lambda windows, kept: windows  # unchanged
     with torch.no_grad():
         backbone.patch_embed.norm = None
         comparison = error['Comparison'](backbone, [(engine, 'float32')], tmp_path)
         rows = comparison._windows_in((engine, 'float32'), images)(images)
-    # 14 x 14 tokens, the shifted grid: only the block that leaves windows out is told of.
+    # 14 x 14 tokens, the shifted grid: only the block that prunes windows is reported.
     assert len(rows) == 1
     assert rows[0].shape == (2, 49)
     in_map = [{*window.tolist()} for window in rows[0]]
@@ -268,7 +268,7 @@ def test_a_benchmark_of_engines(call_tool, tmp_path):
 
 
 def test_a_benchmark_leaves_out_what_a_host_cannot_compute(call_tool):
-    """mmdet's shifted blocks have no pure bfloat16; the rest is measured all the same."""
+    """mmdet's shifted blocks do not run in pure bfloat16; the others are still measured."""
     two_blocks = (*ONE_BLOCK, 'depths=[2]')
     printed = call_tool(
         *('analysis_tools/benchmark.py', '--run', 'swin', 'mmdet.SwinTransformer', *two_blocks),

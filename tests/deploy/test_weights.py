@@ -1,4 +1,4 @@
-"""Noticing that weights have changed, in whatever way."""
+"""Changes of weights are noticed, however they were made."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Whatever MMEngine's own loader would do, our tools read safely, and with our list each time."""
+"""Our tools read checkpoints safely, whatever MMEngine's loader would do."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ except FileNotFoundError as error:
 
 
 def test_reading_brings_its_own_list_and_takes_it_away(tmp_path):
-    """As where another loader clears what was declared, or declares other things by these names."""
+    """As if another loader clears the declared classes, or declares others by these names."""
     run(
         """
 torch.serialization.clear_safe_globals()

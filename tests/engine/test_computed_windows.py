@@ -1,4 +1,4 @@
-"""Which windows the layers computed: told by what really changed."""
+"""Which windows the layers computed, compared with the tokens that really changed."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def small(kind=SparseViT, **more):
 
 
 def changed_counts(backbone, images):
-    """How many blocks changed the token above each pixel, without a word from the recorder."""
+    """How many blocks changed the token of each pixel, found without the recorder."""
     batch, _, height, width = images.shape
     counts = np.zeros((batch, height, width), int)
     size, handles = [(0, 0)], []
@@ -64,7 +64,7 @@ def test_counts_are_those_of_the_layers_that_changed_a_pixel(kind, size):
     for parameter in backbone.parameters():
         parameter.add_(torch.randn_like(parameter) / 10)
     images = torch.randn(3, 3, *size)
-    images[0, :, :20, :20] *= 9  # what matters lies elsewhere in each
+    images[0, :, :20, :20] *= 9  # each image has its important windows elsewhere
     images[1, :, 24:48, 40:60] *= 9
     expected = changed_counts(backbone, images)
     recorder = WindowRecorder(backbone)

@@ -1,4 +1,4 @@
-"""Plain mistakes in a config, as MMEngine's builders meet them."""
+"""Plain mistakes in a config, as they occur in MMEngine's builders."""
 
 import re
 from importlib.util import find_spec
@@ -81,7 +81,7 @@ def test_a_newer_transformers_beside_mmpretrain(monkeypatch, capsys):
     monkeypatch.setattr('sparse_mm.engine.explanations.version', lambda name: '4.57.1')
     with pytest.raises(SystemExit, match=r'beside transformers 4\.57\.1.*transformers<4\.52'):
         run(lambda: import_by('mmpretrain.models.multimodal'))
-    with pytest.raises(ImportError):  # what others need of transformers is their own affair
+    with pytest.raises(ImportError):  # other models may need transformers themselves
         run(lambda: import_by('elsewhere'))
 
 

@@ -1,4 +1,4 @@
-"""A process that keeps its freed memory finds the pages there; the user's own settings stay."""
+"""A process that keeps freed memory reuses its pages; the user's own settings stay."""
 
 import os
 import platform
@@ -46,7 +46,7 @@ def in_new_process(**settings: str) -> tuple[bool, int]:
 def test_memory_is_mapped_a_few_times_at_most() -> None:
     kept, faults = in_new_process()
     assert kept
-    # The first few may not fit where the ones before lay, when small things took a corner of it.
+    # The first few may not fit into freed memory of which small objects took a part.
     assert faults < 10 * 2**26 // resource.getpagesize()
 
 

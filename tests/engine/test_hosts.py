@@ -1,4 +1,4 @@
-"""What is known of the hosts, found by names, dotted names and classes."""
+"""The table of the hosts' classes, looked up by names, dotted names and classes."""
 
 from types import SimpleNamespace
 
@@ -70,7 +70,7 @@ def test_metrics():
     nuscenes = metric('NuScenesMetric')
     assert hosts.needs_whole_set(metric('MonoNuScenesMetric', nuscenes))
     assert not hosts.needs_whole_set(metric('CocoMetric'))
-    # A class that somebody derived may round as it likes.
+    # A derived class may round in another way.
     assert hosts.precise_metric(metric('Own', metric('CocoMetric'))) is None
 
 

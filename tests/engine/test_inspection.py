@@ -1,4 +1,4 @@
-"""Backbones are found wherever they sit, sizes whatever wraps the data set."""
+"""Backbones are found anywhere in a model, image sizes in any wrapped data set."""
 
 import pytest
 import torch

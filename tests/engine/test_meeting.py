@@ -1,4 +1,4 @@
-"""Processes that ``torchrun`` starts again meet each other, not those of the start before."""
+"""Processes that ``torchrun`` restarts connect to each other, not to those of the start before."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from sparse_mm.errors import BadInputError
 
 
 def start(store, size, late=()):
-    """All processes of one start; those that are late come when the others have looked around."""
+    """All processes of one start; late ones begin after the others have looked for a port."""
 
     def join(rank):
         time.sleep(0.2 * (rank in late))

@@ -1,4 +1,4 @@
-"""What a test pipeline shows of a picture, and the way back to it."""
+"""The part of an image that a test pipeline shows, and the mapping back to the image."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ PAD = [
     dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 FLIP = [dict(type='RandomFlip', prob=1.0, direction='horizontal'), dict(type='PackInputs')]
-MAPPED = {  # where the corners of what the model sees are on the picture, (x, y)
+MAPPED = {  # corners of the model's input in the picture, (x, y)
     'mmpretrain, the middle': (CROP, (30, 30), [[120, 0], [180, 60]]),
     'mmdet, padded': (PAD, (50, 160), [[0, 0], [320, 100]]),
     'mmpretrain, mirrored': (FLIP, (60, 300), [[300, 0], [0, 60]]),
@@ -102,7 +102,7 @@ def test_refusals(path, tmp_path):
 
 
 def test_values_of_the_inputs_are_brought_to_the_picture(path):
-    """Mirrored and halved: each value lies where its pixels come from, and nowhere else."""
+    """Mirrored and halved: each value is drawn where its pixels come from, and nowhere else."""
     flip = [dict(type='RandomFlip', prob=1.0, direction='horizontal'), CROP[-1]]
     half = dict(type='Resize', scale=(WIDTH // 2, HEIGHT // 2), keep_ratio=False)
     shown = through_test_pipeline(path, config(LOAD, half, *flip), preprocessor)

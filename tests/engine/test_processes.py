@@ -1,4 +1,4 @@
-"""Slurm and MPI say who each process is by names of their own."""
+"""Slurm and MPI give ranks by environment variables of their own."""
 
 import os
 import socket

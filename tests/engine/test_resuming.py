@@ -1,4 +1,4 @@
-"""Where a resumed run goes on, and what it never takes or writes over."""
+"""Where a resumed run continues, and what it never uses or overwrites."""
 
 import errno
 import json
@@ -107,7 +107,7 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path):
     finally:
         first.kill()
         first.wait()
-    # What a killed one left locks nothing.
+    # The lock of a killed run does not hold.
     assert json.loads((tmp_path / LOCK).read_text())['process'] == first.pid
     lock = WorkDirLock(str(tmp_path))
     assert lock.acquire() is None

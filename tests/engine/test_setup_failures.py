@@ -1,4 +1,4 @@
-"""Errors deep in a package, told as what they say about a config."""
+"""Errors deep in a package are explained by the config."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def test_a_misspelt_best_metric():
 
 
 class OurPart(nn.Module):
-    """As a part of this package in which there is a mistake."""
+    """Like a module of this package with a bug."""
 
     def __init__(self, width, inside):
         super().__init__()
@@ -90,7 +90,7 @@ class OurPart(nn.Module):
 
 @pytest.mark.parametrize('inside', [True, False])
 def test_a_mistake_in_our_own_code_keeps_its_traceback(monkeypatch, inside):
-    """What a setting of a wrong kind does in the constructor itself is told, as it was."""
+    """An error of a wrong setting in the constructor itself is reported as it is."""
     folder = str(Path(__file__).parent) + os.sep
     monkeypatch.setattr(setup_failures, 'OURS', (folder,))
     monkeypatch.setattr(setup_failures, 'INSTALLED', (*setup_failures.INSTALLED, folder))
@@ -119,7 +119,7 @@ def test_a_detector_that_was_given_no_settings_for_its_training():
     assert told.startswith('StandardRoIHead cannot be trained without train_cfg')
     with pytest.raises(AttributeError) as caught:
         _ = head.assigner
-    assert explain(caught.value) is None  # our own code asked
+    assert explain(caught.value) is None  # our own code called it
 
 
 def test_a_mistake_elsewhere_in_a_part_is_none_of_its_settings():
@@ -140,7 +140,7 @@ def test_a_part_that_does_not_take_what_it_is_given_is_named():
         'FPN cannot compute what the config gives it: AssertionError: assert len'
     )
 
-    class Own(nn.Module):  # in which the mistake may be
+    class Own(nn.Module):  # which may have the bug
         def forward(self, x):
             return neck([x])
 

@@ -1,4 +1,4 @@
-"""The metrics that rank candidates: the hosts' values, unrounded, over the images predicted."""
+"""The metrics that score candidates: the hosts' values, unrounded, over the predicted images."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_the_hosts_values_unrounded(truth):
 def test_only_predicted_images_count(truth):
     whole, part = (evaluate(FullPrecisionCocoMetric, truth, range(n)) for n in (6, 2))
     assert part['bbox_mAP_50'] > 0.8
-    # The host's metric holds the four other images against the model.
+    # The host's metric counts the four other images as missed.
     assert evaluate(CocoMetric, truth, range(2))['bbox_mAP_50'] < 0.7 * part['bbox_mAP_50']
     assert whole['bbox_mAP_50'] > 0.8
 

@@ -1,4 +1,4 @@
-"""Average precision by images: what an evaluation without them would give."""
+"""Average precision by images: equal to an evaluation without each image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The cameras of a frame are joined on the CPU as mmdet3d joins them on CUDA."""
+"""The cameras of a frame are merged on the CPU as mmdet3d merges them on CUDA."""
 
 import json
 import math
@@ -135,7 +135,7 @@ def test_it_writes_what_the_host_writes(two_frames, tmp_path, monkeypatch):
 
 
 def test_a_plain_loop_keeps_the_same(two_frames, tmp_path):
-    """Per class, from the best score down, a box stays that overlaps none that stays."""
+    """Greedy suppression per class: a box is kept if it overlaps no kept box of a higher score."""
     infos, truths, results = two_frames
     metric = metric_of(MonoNuScenesMetric, tmp_path, infos)
     found = written(metric, range(6), results[:6])['results']['frame 0']

@@ -41,7 +41,7 @@ def truth(tmp_path_factory):
 
 
 def with_truth(path, image_ids):
-    """Predictions and, where metrics read it from the samples, the truth beside them."""
+    """Predictions, with the annotations that some metrics read from the samples."""
     content = json.loads(path.read_text())
     ids = sorted(category['id'] for category in content['categories'])
     samples = predict(path, image_ids)
@@ -108,7 +108,7 @@ def test_what_rounds_and_is_used_as_it_is_says_so(tmp_path):
 
 
 def test_crowdhuman_pairs_all_images_with_its_file(tmp_path):
-    """Which ends in an assertion on a part of them."""
+    """mmdet's metric fails with an assertion on a subset."""
     assert needs_whole_set(CrowdHumanMetric)
     (tmp_path / 'a.odgt').write_text('')
     metric = CrowdHumanMetric(ann_file=str(tmp_path / 'a.odgt'), metric=['AP', 'JI'])

@@ -1,4 +1,4 @@
-"""Parts of a toy run that fail on purpose, as the environment asks."""
+"""Modules of a toy run that fail on purpose, selected by an environment variable."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.engine.search.toy import ToyLogLikelihood, ToyPictures
 
 
 def asked(name: str) -> bool:
-    """Whether this failure is asked for, on this rank."""
+    """Whether this failure is selected, on this rank."""
     wanted, _, rank = os.environ.get('FAULT', '').rpartition(' ')
     if not rank.isdigit():
         return os.environ.get('FAULT') == name
@@ -60,7 +60,7 @@ class BrokenPictures(ToyPictures):
 
 @HOOKS.register_module()
 class BrokenRun(Hook):
-    """Spoils a run in its adaptation, or ends it."""
+    """Makes a run fail or hang in its adaptation."""
 
     priority = 'HIGH'
 

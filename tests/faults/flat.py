@@ -1,4 +1,4 @@
-"""A search in a process of its own, which says what it held after its 20th and 200th evaluation.
+"""A search in its own process, which prints its memory after its 20th and 200th evaluation.
 
 ``python -m tests.faults.flat WORK_DIR`` prints one line for each of the two: its number, kilobytes
 of memory and open files.
@@ -25,8 +25,8 @@ MOMENTS = 20, 200
 def held() -> tuple[int, int]:
     """Kilobytes that this process alone has written to, and how many files it has open.
 
-    Pages of files are not counted, since other processes share them; nor is what was freed and the
-    allocator kept.
+    Pages of files are not counted, since other processes share them; nor is memory that was freed
+    and that the allocator kept.
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

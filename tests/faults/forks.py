@@ -18,7 +18,7 @@ PARTS = (
 
 
 def become(order: dict) -> None:
-    """Turns this child into the command line of an order."""
+    """Makes this child run a command line."""
     os.setsid()
     os.chdir(order['cwd'])
     os.environ.update(order['env'])
@@ -34,7 +34,7 @@ def become(order: dict) -> None:
 
 
 def answer(order: dict) -> object:
-    """Starts a command line, or says what became of one; the child itself gets None."""
+    """Starts a command line, or returns the status of one; the child itself gets None."""
     if 'ended' in order:
         pid, status = os.waitpid(order['ended'], os.WNOHANG)
         return dict(code=os.waitstatus_to_exitcode(status) if pid else None)
@@ -43,7 +43,7 @@ def answer(order: dict) -> object:
 
 
 def main() -> None:
-    """Takes orders until its input ends."""
+    """Reads commands until its input ends."""
     for name in PARTS:
         __import__(name)
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), 'w')

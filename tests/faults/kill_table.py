@@ -1,4 +1,4 @@
-"""What became of each kill: lines while they go on, and a table to keep."""
+"""The result of each kill: printed lines, and a table."""
 
 import os
 import re
@@ -20,13 +20,13 @@ EVENTS = {
 
 
 def in_words(moment: str) -> str:
-    """A moment of :mod:`tests.faults.moments` for people."""
+    """A readable name of a moment of :mod:`tests.faults.moments`."""
     event, _, name = moment.partition(' ')
     return EVENTS[event].format(f'`{name}`') if name else WORDS[moment]
 
 
 def resumed_from(output: str) -> str:
-    """Where a resumed run says that it goes on."""
+    """Where a resumed run continues, by its log."""
     epoch = re.search(r'resumed epoch: (\d+)', output)
     scores = re.search(r'(\d+) scores of state\.json', output)
     found = f'epoch {epoch[1]}' if epoch else 'the beginning'
@@ -35,7 +35,7 @@ def resumed_from(output: str) -> str:
 
 @dataclass
 class KillTable:
-    """Takes one kill after the other.
+    """Records one kill after the other.
 
     Args:
         processes: Of each run.
@@ -49,7 +49,7 @@ class KillTable:
     begun: float = field(default_factory=time.monotonic)
 
     def add(self, rank: int, moment: str, output: str, winner: bool, weights: bool) -> str:
-        """Keeps one kill.
+        """Records one kill.
 
         Args:
             rank: The process that was killed.
@@ -71,7 +71,7 @@ class KillTable:
         return f'{done} of {self.total}, {left:.0f} s left: {self.rows[-1]}'
 
     def text(self) -> str:
-        """The table in Markdown, under a line that sums it up."""
+        """The table in Markdown, below a summary."""
         same, seconds = len(self.rows) - len(self.failed), time.monotonic() - self.begun
         processes = 'one process' if self.processes == 1 else f'{self.processes} processes'
         head = 'killed at', 'what was killed', 'resumed from', 'same winner', 'same weights'

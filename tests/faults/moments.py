@@ -2,8 +2,8 @@
 
 A moment is a file of the work directory that is opened for writing, renamed or removed, an exchange
 of the processes, a picture that is drawn, latencies that are measured, a step of the training. The
-environment asks: ``MOMENTS`` names a file that takes all of them, ``KILL`` is the process and the
-number of the one that ends it. Where a file was about to get its name, it loses its second half
+environment selects: ``MOMENTS`` names a file that lists all of them, ``KILL`` is the process and
+the number of the one that ends it. If a file is about to be renamed, its second half is cut off
 first, as if the kill had come while it was written.
 """
 
@@ -30,7 +30,7 @@ KINDS = dict(
 
 
 def kind_of(moment: str) -> str | None:
-    """Which of the kinds a moment is of."""
+    """The kind of a moment."""
     return next((kind for kind, names in KINDS.items() if re.search(names, moment)), None)
 
 
@@ -45,7 +45,7 @@ class Moments:
         self.count = 0
 
     def pass_by(self, moment: str, torn: str | None = None) -> None:
-        """Is called at each moment; ends the process at the one that was asked for."""
+        """Is called at each moment; ends the process at the selected one."""
         if self.told:
             with open(f'{self.told}.{self.rank}', 'a') as file:
                 file.write(moment + '\n')
@@ -56,7 +56,7 @@ class Moments:
         self.count += 1
 
     def file_event(self, event: str, arguments: tuple) -> None:
-        """Finds the moments among what Python does with files."""
+        """Finds the moments among Python's operations on files."""
         if event not in ('open', 'os.rename', 'os.remove') or not isinstance(arguments[0], str):
             return
         path = Path(arguments[0])
@@ -64,11 +64,11 @@ class Moments:
             return
         if event == 'open' and not (isinstance(arguments[2], int) and arguments[2] & os.O_CREAT):
             return
-        name = re.sub(r'\.\d+$', '', path.name)  # a process's own number
+        name = re.sub(r'\.\d+$', '', path.name)  # the process ID
         self.pass_by(f'{event} {name}', str(path) if event == 'os.rename' else None)
 
     def before(self, name: str, function: Callable) -> Callable:
-        """A function whose call is a moment."""
+        """Wraps a function so that each call is a moment."""
 
         @functools.wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -79,7 +79,7 @@ class Moments:
 
 
 def watch() -> None:
-    """Makes this process count its moments, if the environment asks for it.
+    """Makes this process count its moments, if an environment variable is set.
 
     Latencies are counts of windows then: a measured one is never the same twice, nor is the winner
     by it.
@@ -103,7 +103,7 @@ def watch() -> None:
 
 
 def measure_macs(moments: Moments) -> Callable:
-    """Stands in for the measurement: a table whose milliseconds are kept windows."""
+    """Replaces the measurement by a table whose milliseconds are the kept windows."""
 
     def measure(
         backbone: Any, shape: BackboneShape, space: RatioSpace, *args: Any, **kwargs: Any

@@ -35,13 +35,13 @@ class Forks:
         assert json.loads(self.process.stdout.readline()) == 'ready'
 
     def ask(self, **order: object) -> dict:
-        """Gives an order; gives the answer."""
+        """Sends a command; returns the answer."""
         self.process.stdin.write(json.dumps(order) + '\n')
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
     def close(self) -> None:
-        """Ends it; what it has started ends by itself."""
+        """Ends it; the processes that it has started end by themselves."""
         self.process.stdin.close()
         self.process.wait()
 
@@ -84,7 +84,7 @@ class Run:
             self.pids.append(forks.ask(**order)['pid'])
 
     def output(self, rank: int | None = None) -> str:
-        """What one process has said, or all of them."""
+        """The output of one process, or of all of them."""
         chosen = range(len(self.logs)) if rank is None else [rank]
         return '\n'.join(self.logs[r].read_text()[self.starts[r] :] for r in chosen)
 
@@ -96,7 +96,7 @@ class Run:
         return None not in self.codes
 
     def when(self, reached: Callable[[], bool], seconds: float = 120) -> bool:
-        """Waits until something is so, or the run has ended; says whether it is so."""
+        """Waits until a condition holds or the run has ended; returns whether it holds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not self.ended():
             if reached():
@@ -112,7 +112,7 @@ class Run:
         return self.codes
 
     def finish(self) -> str:
-        """Waits for its good end; gives what it said."""
+        """Waits for its successful end; returns its output."""
         codes = self.wait()
         assert not any(codes), f'{codes} {self.output()[-4000:]}'
         return self.output()
@@ -152,5 +152,5 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def unfinished(work: Path) -> list[Path]:
-    """Files that a killed process had begun, and checkpoints that were put out of the way."""
+    """Unfinished files of a killed process, and checkpoints that were moved aside."""
     return [p for p in work.rglob('*') if re.fullmatch(r'\..*\.\d+|.*\.replaced', p.name)]

@@ -1,4 +1,4 @@
-"""What fails on the way: one sentence, nothing lost, no process left waiting."""
+"""Failures during a run: one sentence, nothing lost, no process left waiting."""
 
 import contextlib
 import json
@@ -46,8 +46,8 @@ def test_a_failure_ends_all_processes_with_its_message(forks, tmp_path, ranks, f
     command = broken_config(tmp_path)
     run = Run(forks, tmp_path, *command, ranks=ranks, FAULT=fault)
     assert run.wait(60) == [1] * ranks
-    for rank in range(ranks):  # each says it: one of them may be all that a user sees
-        if fault == 'loss' and rank == 1:  # rank 0 saves, and takes the store along
+    for rank in range(ranks):  # each says it, because a user may see only one of them
+        if fault == 'loss' and rank == 1:  # rank 0 saves, and the store ends with it
             sentence = 'error: (Another process of this run has ended|The training has diverged)'
         assert re.search(sentence, run.output(rank)), run.output(rank)[-3000:]
     if fault == 'evaluator 1':
@@ -55,7 +55,7 @@ def test_a_failure_ends_all_processes_with_its_message(forks, tmp_path, ranks, f
         assert 'Traceback' not in run.output(0)
     for path in (tmp_path / 'run' / 'sparsity_search').rglob('*.json'):
         json.loads(path.read_text(), parse_constant=pytest.fail)
-    if fault.startswith('evaluator'):  # what was scored before is kept, and the run goes on
+    if fault.startswith('evaluator'):  # earlier scores are kept, and the run continues
         before = scored(tmp_path / 'run')
         output = Run(forks, tmp_path, *command, '--resume', ranks=ranks).finish()
         assert f'{before} scores of state.json of' in output

@@ -1,4 +1,4 @@
-"""A long search holds no more at its end than at its beginning."""
+"""A long search does not grow in memory or open files."""
 
 import subprocess
 import sys

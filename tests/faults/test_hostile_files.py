@@ -1,4 +1,4 @@
-"""Whatever a file holds: a sentence or its content, nothing executed, nothing written elsewhere."""
+"""Hostile files: one sentence or the content, no code executed, nothing written elsewhere."""
 
 import json
 import math
@@ -152,7 +152,7 @@ INFOS = pickle.dumps(dict(metainfo=dict(version='v1.0'), data_list=[dict(token='
         st.binary(min_size=1, max_size=12),
         st.integers(1, len(INFOS)),
     )
-    # Operations that claim a length, up to far more than there is.
+    # Operations that state a length, up to far more than the file has.
     | st.builds(
         lambda operation, length, rest: b'\x80\x04}' + operation + length + rest + b'.',
         st.sampled_from([b'\x8d', b'\x8e', b'\x8b', b'\x96', b'\x95', b'X', b'T', b'B']),

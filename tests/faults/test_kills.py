@@ -92,7 +92,7 @@ def test_killed_and_resumed_it_comes_to_the_same_end(ranks, whole, command, fork
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_sigterm_leaves_in_order_and_says_how_to_go_on(forks, command, tmp_path, whole, ranks):
     work = tmp_path / 'run'
-    # With processes that load data: the scheduler's signal reaches them as well.
+    # With loader processes, which receive the scheduler's signal, too.
     workers = 'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1'
     command = (*command, *(('--cfg-options', *workers) if ranks == 1 else ()))
     run = Run(forks, tmp_path, *command, ranks=ranks, KILL='none')
@@ -106,7 +106,7 @@ def test_sigterm_leaves_in_order_and_says_how_to_go_on(forks, command, tmp_path,
     assert not unfinished(work)
     output = Run(forks, tmp_path, *command, '--resume', ranks=ranks, KILL='none').finish()
     assert 'scores of state.json of' in output
-    if ranks == 2:  # loaders' processes draw other augmentations than the whole run did
+    if ranks == 2:  # loader processes draw other augmentations than the uninterrupted run
         assert winner(work) == winner(whole(ranks)[0])
 
 
@@ -116,7 +116,7 @@ def test_a_second_run_is_refused_and_does_no_harm(forks, command, tmp_path):
     first = Run(forks, tmp_path, *command, KILL='none')
     try:
         assert first.when((work / 'epoch_1.pth').exists)
-        first.send(signal.SIGSTOP)  # it lives, and is slow
+        first.send(signal.SIGSTOP)  # alive, but slow
         second = Run(forks, tmp_path, *command, '--resume', KILL='none')
         assert second.wait() == [1]
         assert 'error: Another run works in' in second.output()

@@ -1,4 +1,4 @@
-"""Processes that belong together end in order, whatever their threads still do."""
+"""Processes of one run end in order, whatever their threads do."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Two processes on machines of their own, as far as their disks go: each has a folder to itself."""
+"""Two processes as if on two machines without a shared disk: each has its own folder."""
 
 import shutil
 import signal
@@ -38,7 +38,7 @@ def test_machines_need_no_common_disk(forks, tmp_path):
     assert run.when(lambda: scored(first / 'run') >= 3)
     run.send(signal.SIGTERM)
     run.wait(30)
-    shutil.rmtree(second)  # another machine takes its place
+    shutil.rmtree(second)  # as if another machine replaced it
     output = start(machines_in(tmp_path / 'stopped'), '--resume').finish()
     assert 'scores of state.json of' in output
     assert (second / 'run' / 'epoch_4.pth').is_file()

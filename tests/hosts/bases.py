@@ -1,4 +1,4 @@
-"""Small configs of users, on unmodified configs of each host, with the data that they read."""
+"""Small configs that inherit unmodified configs of each host, with their data."""
 
 from importlib import import_module
 
@@ -103,7 +103,7 @@ BASES = {
 
 
 def write_data(folder, host):
-    """Writes what a host's base config reads."""
+    """Writes the data that a host's base config reads."""
     rng = np.random.default_rng(0)
     if host == 'mmdet3d':
         driving = import_module('projects.bevdet.driving.dataset')

@@ -1,4 +1,4 @@
-"""Which configs of the installed hosts have a Swin, by their texts: parsing takes minutes."""
+"""Configs of the installed hosts with a Swin, found in their text, since parsing takes minutes."""
 
 import os
 import re

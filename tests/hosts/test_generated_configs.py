@@ -44,7 +44,7 @@ def test_no_parameter_is_unused(host, tmp_path, run_tool):
 
 
 def unused_parameters(folder, host):
-    """Trains a step at mixed ratios; gives the parameters without a gradient."""
+    """Trains a step at mixed ratios; returns the parameters without a gradient."""
     code = f"""
 import os
 os.chdir({str(folder)!r})

@@ -63,7 +63,7 @@ def winner(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize('ranks', [1, 2])
 def test_averaging_a_change_of_the_pipeline_and_accumulation(ranks, tmp_path, call_tool, forks):
-    """RTMDet's own hooks, as its config has them, beside ours; in one process and in two."""
+    """RTMDet's own hooks together with ours, in one process and in two."""
     require_configs_of('mmdet')
     (tmp_path / 'base.py').write_text(RTMDET)
     write_data(tmp_path, 'mmdet')

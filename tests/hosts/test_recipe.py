@@ -12,7 +12,7 @@ from sparse_mm.datasets.shapes import write_shapes
 from sparse_mm.engine.config_file import read_config
 from tests.conftest import ROOT, require_configs_of
 
-# What makes it small, in a file that inherits the recipe's text.
+# Settings that make it small, in a file that inherits the recipe.
 SMALL = """
 _base_ = './recipe.py'
 scale = dict(type='Resize', scale=(192, 128), keep_ratio=True)
@@ -66,7 +66,7 @@ def test_the_readmes_recipe_runs_as_it_is_printed(tmp_path, call_tool):
     init_default_scope('mmdet')
     dense = {**cfg.model, 'backbone': {**cfg.model.backbone, 'type': 'mmdet.SwinTransformer'}}
     torch.save(dict(state_dict=MODELS.build(dense).state_dict()), tmp_path / 'dense.pth')
-    # MACs stand for latencies, which a busy machine could not measure.
+    # MACs replace latencies, which a busy machine could not measure.
     small = dict(evaluations=3, population=3, parents=1, num_images=2, finalists=1)
     small.update({'budget.unit': 'macs', 'budget.max': '0.8'})
     log = call_tool(

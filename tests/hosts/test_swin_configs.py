@@ -1,4 +1,4 @@
-"""Every Swin config that the installed hosts ship: its backbone by ``type='SparseViT'`` alone.
+"""Every Swin config of the installed hosts works with ``type='SparseViT'``.
 
 Each is parsed, built at reduced width with the host's Swin beside it, started from a checkpoint of
 that, compared dense, and trained a step at mixed ratios. Some are checked in every run; all of them
@@ -40,7 +40,7 @@ def test_the_subset_is_there():
 
 
 def reduced(swin):
-    """The host's settings at the smallest width that its heads divide."""
+    """The host's settings at the smallest width that its numbers of heads divide."""
     small = {k: v for k, v in swin.items() if k not in ('init_cfg', 'pretrained', 'type')}
     if isinstance(small.get('arch', 'tiny' if 'img_size' in small else None), str):
         depth, heads = ARCHS[small.get('arch', 'tiny')[0].lower()]

@@ -1,4 +1,4 @@
-"""How the mistakes' command lines begin."""
+"""Common beginnings of the command lines with mistakes."""
 
 Line = tuple[str, str]
 HOST = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'

@@ -1,4 +1,4 @@
-"""What users get wrong, and what they are told: a line for each mistake, by its kind.
+"""Mistakes of users and the messages for them: a line for each mistake, by its kind.
 
 A line is a command line of ``tools/`` in the folder that :mod:`tests.mistakes.world` makes, and a
 piece of the sentence that ends it. ``{configs}`` is the folder of our configs, ``{here}`` that of

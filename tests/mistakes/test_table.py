@@ -16,7 +16,7 @@ from tests.mistakes.table import TABLE
 
 LINES = [(kind, line, said) for kind, lines in TABLE.items() for line, said in lines]
 TRIAL = 'projects/bootstrapping/trial.py'
-# Those that forward to others, those of parts of other tools, and those that take no input.
+# Tools that forward to others, modules of other tools, and tools without input.
 NOT_TOOLS = {
     *('analysis_tools/compare_searches.py', 'analysis_tools/replay_searches.py'),
     *('analysis_tools/clip_rois.py', 'demo_page.py', 'demo_progress.py'),
@@ -42,7 +42,7 @@ def here(tmp_path_factory):
 
 @pytest.fixture
 def message(here, monkeypatch, capsys):
-    """Runs a command line in this process; gives the last line of what it says."""
+    """Runs a command line in this process; returns the last line of its output."""
 
     def no_process(self, args, *more, **options):
         # MMEngine's log of the machine, and decorators of torch, may call these.

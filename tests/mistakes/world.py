@@ -74,7 +74,7 @@ test_dataloader = dict(dataset=dict(pipeline=pipeline))""",
 
 
 def make(folder: Path) -> None:
-    """Writes everything into a folder."""
+    """Writes all files into a folder."""
     _write_configs(folder)
     _write_weights(folder)
     picture = np.full((60, 90, 3), 200, np.uint8)

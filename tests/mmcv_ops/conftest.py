@@ -9,7 +9,7 @@ from sparse_mm import mmcv_ops
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """Puts our operators under every function of ``mmcv.ops``, compiled or not."""
+    """Makes every function of ``mmcv.ops`` use our operators, compiled or not."""
     for name, module in list(sys.modules.items()):
         if name.startswith('mmcv.ops.') and hasattr(module, 'ext_module'):
             monkeypatch.setattr(module, 'ext_module', mmcv_ops)

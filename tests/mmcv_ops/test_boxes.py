@@ -103,7 +103,7 @@ def test_soft_nms_by_its_definition(stand_in, method, min_score):
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('count', [0, 1, 300, 1000])
 def test_soft_nms_as_compiled(compare, method, count):
-    """More boxes than the block that is looked at together, too."""
+    """Also with more boxes than are compared at once."""
     boxes, scores = scattered(count, clusters=20)
     theirs, ours = compare(lambda: soft_nms(boxes, scores, 0.3, 0.5, 1e-3, method))
     assert torch.equal(theirs[1], ours[1])

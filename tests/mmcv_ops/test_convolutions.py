@@ -67,7 +67,7 @@ def test_without_offsets_they_are_convolutions(stand_in, kind, settings):
 
 @pytest.mark.parametrize('frozen', ['input and offset', 'weight', 'nothing'])
 def test_gradient_of_only_the_weight_and_second_gradient(stand_in, frozen):
-    """The gradient by the weight, whether or not the others were wanted before it."""
+    """The gradient of the weight, with and without the other gradients."""
     layer, (x, offset) = convolve(DeformConv2d, SETTINGS[0], torch.float64)
     if frozen == 'input and offset':
         x, offset = x.detach(), offset.detach()

@@ -1,4 +1,4 @@
-"""The operators are there whichever package is imported first, in every process."""
+"""The operators are available in every process, whichever package is imported first."""
 
 import os
 import runpy
@@ -38,7 +38,7 @@ def site(tmp_path):
 
 
 def start(site, code):
-    """Runs code in a Python that treats the folder as its site-packages, from elsewhere."""
+    """Runs code in a Python whose site-packages is the folder, from another directory."""
     # addsitedir reads .pth files as Python does at its start.
     (site / 'first.py').write_text(f'import site; site.addsitedir({str(site)!r})\n{code}')
     environment = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
@@ -51,7 +51,7 @@ def start(site, code):
 
 
 def test_an_installation_finds_them_without_importing_us(site):
-    """A copy of the small mmcv stands first on the path, before any that is installed."""
+    """A copy of the small mmcv is first on the path, before any that is installed."""
     code = f"""
 import sys
 sys.path.insert(0, {str(site)!r})
@@ -95,7 +95,7 @@ def test_an_editable_wheel_has_them_too(tmp_path, monkeypatch):
 
 
 def test_the_finder_is_there_once():
-    """Ours and the installed copy, whichever came first."""
+    """Ours and the installed copy, in either order."""
     runpy.run_path(str(ROOT / 'sparse_mm' / 'mmcv_finder.py'))
     names = [type(finder).__name__ for finder in sys.meta_path]
     assert names.count('MmcvOpsFinder') == 1

@@ -18,7 +18,7 @@ def rows(dtype):
     return logits.requires_grad_(), target, torch.rand(5, generator=generator).to(dtype)
 
 
-# By half precision's steps (2^-11) of values up to 60, and single precision's of sums of a few.
+# Half precision rounds values up to 60 by 2^-11 of them; single precision, sums of a few.
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 0.05}
 
 

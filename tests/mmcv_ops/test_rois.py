@@ -39,10 +39,10 @@ def test_roi_align_as_compiled(compare, mode, aligned, sampling, dtype):
         return out.detach(), x.grad
 
     theirs, ours = compare(run)
-    # Half precision: mmcv sums in it, so both lie within a few of its steps of the truth.
+    # mmcv sums in half precision, so both are within a few roundings of the exact value.
     tolerance = dict(rtol=0, atol=0.06) if dtype == torch.float16 else {}
     torch.testing.assert_close(theirs[0], ours[0], **tolerance)
-    # In half precision another one of two nearly equal samples may be the largest.
+    # In half precision, either of two nearly equal samples may be the maximum.
     if mode == 'avg' or dtype != torch.float16:
         torch.testing.assert_close(theirs[1], ours[1], **tolerance)
 

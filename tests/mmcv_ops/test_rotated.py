@@ -17,7 +17,7 @@ def turned(count, seed=0, spread=60.0, dtype=torch.float32):
 
 
 def clip(polygon, a, b):
-    """Keeps what of a polygon lies left of the line from a to b (Sutherland and Hodgman)."""
+    """The part of a polygon to the left of the line from a to b (Sutherland and Hodgman)."""
     result = []
     for start, end in zip(polygon, polygon[1:] + polygon[:1], strict=True):
         sides = [
@@ -68,7 +68,7 @@ def test_areas_where_edges_coincide(angle):
 
 
 def test_areas_of_boxes_turned_very_little():
-    """Between parallel and not, no edge is counted twice or lost."""
+    """Nearly parallel edges are neither counted twice nor lost."""
     box = turned(200, dtype=torch.float64)
     for power in range(1, 17):
         other = box.clone()
@@ -146,7 +146,7 @@ def test_differentiable_iou(stand_in):
 
 @pytest.mark.parametrize('seed', range(5))
 def test_deciding_all_at_once_is_greedy(seed):
-    """Chains of boxes that decide about each other, of every length."""
+    """Chains of overlapping boxes, of every length."""
     generator = torch.Generator().manual_seed(seed)
     hits = (torch.rand(60, 60, generator=generator) < 0.05).triu(1)
     expected = []

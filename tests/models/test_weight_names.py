@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 
 from tests.conftest import ROOT, require_configs_of
 
-# Of the names of all weights, whatever their numbers. A change needs a way to load the former ones.
+# Hash of the names of all weights. If it changes, former names must still load.
 DIGESTS = {
     'sparsevit_maskrcnn_coco': '56e3aa61a20c',
     'sparseformer_tiny_imagenet': 'cf35c3a74749',

@@ -1,4 +1,4 @@
-"""Costs: exact MACs, and a table's sums for whole measurements."""
+"""Costs: exact MACs, and latencies as sums of a table, compared with whole passes."""
 
 import json
 import time
@@ -114,7 +114,7 @@ def test_checks_are_whole_passes_without_marks(small):
 
 
 def test_every_pass_begins_on_an_idle_device(small, monkeypatch):
-    """A queue of work before it would hide what the host takes."""
+    """Queued work on the device would hide the time that the host takes."""
     backbone, shape, space = small
     events = []
     wait = Stopwatch.wait
@@ -137,7 +137,7 @@ def test_cpu_time_is_that_of_one_thread_shared_out(small):
 
     def run(backbone, images, mark):
         seen.add(torch.get_num_threads())
-        time.sleep(0.02)  # as if another program had the core
+        time.sleep(0.02)  # as if another program used the core
         marked_pass(backbone, images, mark)
 
     torch.set_num_threads(2)

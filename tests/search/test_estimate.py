@@ -17,13 +17,13 @@ RATIOS = [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
 def quiet_pass(ratio):
-    """Milliseconds of twelve parts; blocks get cheaper with the ratio, the rest does not."""
+    """Milliseconds of twelve modules; only blocks get cheaper with the ratio."""
     parts = {('block', i): 2.0 + 6.0 * (1 - ratio) / (1 + i % 4) for i in range(8)}
     return {**parts, **{('stage', i): 1.0 + 0.3 * i for i in range(4)}}
 
 
 def recorded(rounds, seed, noise=0.02, preempted=0.0, slow_share=0.0):
-    """Rounds in which parts are pre-empted for a time slice, and some rounds slow as a whole."""
+    """Rounds in which modules are pre-empted for a time slice, and some are slow as a whole."""
     rng = Random(seed)
     result = []
     for _ in range(rounds):
@@ -33,7 +33,7 @@ def recorded(rounds, seed, noise=0.02, preempted=0.0, slow_share=0.0):
             timed = {}
             for part, ms in quiet_pass(ratio).items():
                 ms *= factor * (1 + abs(rng.gauss(0, noise)))
-                # The longer a part runs, the likelier it loses the processor, for 4 to 12 ms.
+                # The longer a module runs, the likelier it is pre-empted, for 4 to 12 ms.
                 if rng.random() < 1 - (1 - preempted) ** ms:
                     ms += rng.uniform(4, 12)
                 timed[part] = ms
@@ -68,7 +68,7 @@ def test_bursts_change_ratios_by_less_than_a_tenth(seed, load):
 
 
 def test_the_burdened_passes_would_have(seed=0):
-    """The recordings are hard: means of whole passes are far off."""
+    """The recordings are noisy: means of whole passes are far off."""
     rounds = recorded(40, seed, preempted=0.12)
     whole = [
         sum(sum(passes[i].values()) for passes in rounds) / len(rounds) for i in range(len(RATIOS))
@@ -84,7 +84,7 @@ def test_a_quiet_machine_is_known_and_a_hopeless_one_too():
 
 
 def test_parts_are_estimated_one_by_one():
-    """No pass of the two is undisturbed, yet each part was once."""
+    """Neither of the two passes is undisturbed, but each module was in one of them."""
     rounds = [[{'a': 1.0, 'b': 9.0}], [{'a': 9.0, 'b': 2.0}]]
     assert part_times(rounds) == [{'a': 1.0, 'b': 2.0}]
     assert pass_times(rounds) == [3.0]

@@ -1,4 +1,4 @@
-"""Evolution finds what there is to find, never asks twice, and always ends."""
+"""Evolution finds the optimum, never proposes a candidate twice, and always ends."""
 
 from random import Random
 
@@ -16,7 +16,7 @@ def unbounded(candidate):
 
 
 def run(evolution, score, stop=lambda evolution: False):
-    """Asks and tells until nothing is left; gives the candidates in their order."""
+    """Runs ask and tell until no candidate is left; returns the candidates in order."""
     asked = []
     while candidates := evolution.ask():
         for candidate in candidates:

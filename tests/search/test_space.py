@@ -1,4 +1,4 @@
-"""The operators keep every constraint, whatever the space."""
+"""Mutation and crossover keep every constraint, for any space."""
 
 from random import Random
 
@@ -36,7 +36,7 @@ def test_operators_stay_in_the_space(drawn, seed, probability):
         assert candidate in space
         for stage, limit in zip(candidate, limits, strict=True):
             assert all(ratio <= limit for ratio in stage)
-        # Whatever the search finds, the backbone takes.
+        # The backbone accepts every candidate of the search.
         ratios = parse_ratios(list(map(list, candidate)), depths)
         assert [len(stage) for stage in ratios] == depths
 

@@ -1,4 +1,4 @@
-"""The surrogate: finds more at equal cost where scores are noisy, and is sound at the edges."""
+"""The surrogate finds better settings with noisy scores; edge cases."""
 
 import math
 from random import Random
@@ -43,7 +43,7 @@ class World:
 
 
 def regret(world, optimum, strategy, seed):
-    """Searches with 80 noisy scores; how much better the best candidate is than the winner.
+    """Searches with 80 noisy scores; returns the regret of the winner.
 
     The three best are scored again with half the noise, as on four times the images.
     """
@@ -107,7 +107,7 @@ def test_a_batch_is_spread_and_holds_nothing_twice():
     assert process.choose(pool, 1) == [max(pool, key=bounds.get)]
     assert len(set(process.choose(pool, 20))) == 20
     assert sorted(process.choose(pool[:3], 20)) == sorted(pool[:3])
-    # Two far corners, both promising: the slightly better one does not take all places.
+    # Two distant good regions: candidates come from both.
     middle = RatioSpace(SPACE.num_pairs, ((0.3, 0.4, 0.5),) * 4)
     scores = {c: (sum_of(c) - 2.4) ** 2 + 0.01 * sum_of(c) for c in middle}
     process = GaussianProcess(SPACE, scores)
@@ -182,7 +182,7 @@ def test_scores_of_other_budgets_are_used_and_not_computed_again():
     usual = mean(world([c for c in drawn if not world.excess(c)]))
     assert not set(asked) & set(everywhere)
     assert mean(world(asked)) > usual + NOISE
-    # Nothing is left where all within the budget is known; that is no error.
+    # If all candidates within the budget are scored, none is proposed; that is no error.
     small = RatioSpace.build((2,), choices=(0, 0.5))
     known = dict.fromkeys(small, 0.5)
     assert Evolution(small, lambda c: 0.0, settings, known).ask() == []

@@ -1,4 +1,4 @@
-"""A table that is fitted to whole passes says what they take, where costs add up."""
+"""A table that is fitted to whole passes reproduces them if costs are additive."""
 
 import pytest
 

@@ -84,7 +84,7 @@ def test_registered_backbones_a_named_baseline_and_random_ratios_in_training(cal
     found = json.loads((tmp_path / 'found.json').read_text())
     assert found['conditions']['baseline'] == 'swin'
     assert found['runs'][1]['of_baseline'] == 1
-    # Only in fp32 does the CPU have two ways.
+    # Only in fp32 the CPU has two libraries for products.
     assert [item['name'] for item in found['matrix_products']] == ['torch.mm']
 
 
@@ -144,7 +144,7 @@ def test_random_ratios_are_drawn_as_the_adaptation_draws_them():
     assert count_gmacs(run, setup, drawn) < count_gmacs(
         replace(run, settings=settings), setup, dense
     )
-    assert not any(any(stage) for stage in drawn.pruning_ratios)  # counting leaves it as it was
+    assert not any(any(stage) for stage in drawn.pruning_ratios)  # counting does not change it
 
     step = Pass(run, setup, drawn)
     seen = []

@@ -36,7 +36,7 @@ TINY = [
     'test_dataloader.persistent_workers=False',
     'model.backbone.embed_dims=16',
     'model.neck.in_channels=[32,64,128]',
-    # A few steps leave all scores low; without any detection there would be no metric.
+    # After a few steps all scores are low; without any detection there is no metric.
     'model.test_cfg.rcnn.score_thr=1e-4',
     'default_hooks.logger.interval=1',
     'default_hooks.checkpoint.save_best=None',
@@ -168,7 +168,7 @@ def test_checkpoints_of_other_models_are_refused(trained, refusal, tmp_path):
 @pytest.mark.slow
 def test_the_demo_closes_with_five_lines(run_tool, tmp_path):
     search = [f'custom_hooks.1.{name}' for name in ('evaluations=3', 'population=3')]
-    # Of MACs: whether this machine's latency can be met is no matter of a test.
+    # In MACs, so that the test does not depend on this machine's latency.
     search += ['custom_hooks.1.budget.unit=macs', 'custom_hooks.1.latency_seconds=1']
     options = [*TINY, *search, f'data_root={tmp_path}/data']
     result = run_tool('demo.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options)

@@ -97,7 +97,7 @@ def test_differences_need_an_explanation(timed):
     assert unexplained(explained) == []
     assert cells(markdown(explained))[0]['row'] == 'dense [1]'
     assert '1. because' in markdown(explained)
-    # What rounding may hide is no difference: 0.5 stands for 0.45 to 0.55.
+    # Differences within rounding do not count: 0.5 means 0.45 to 0.55.
     row = dict(timed['rows'][0], in_the_papers_way=0.55, paper=dict(gmacs=0.5), note='')
     assert unexplained({**timed, 'rows': [row]}) == []
     assert unexplained({**timed, 'rows': [{**row, 'in_the_papers_way': 0.58}]}) == ['dense']

@@ -1,4 +1,4 @@
-"""tools/model_converters/sparseformer.py: forms of checkpoints, and nothing written if wrong."""
+"""tools/model_converters/sparseformer.py: forms of checkpoints; wrong ones are refused."""
 
 import runpy
 
@@ -79,7 +79,7 @@ def test_refusals(weights, refusal, tmp_path):
     assert not (tmp_path / 'ours.pth').exists()
 
 
-# What a large model has in the place of a base model's sizes.
+# Sizes of a large model instead of a base model.
 LARGE = {384: 512, 1152: 1536, 1536: 2048, 768: 1024, 2304: 3072, 3072: 4096}
 
 

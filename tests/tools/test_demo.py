@@ -43,7 +43,7 @@ def test_the_budget_can_be_met_on_every_machine(lowest):
     ],
 )
 def test_no_noise_ends_the_demo(monkeypatch, tmp_path, measured, lowest, expected):
-    """What the budget was chosen by is what the search counts with: it measures nothing again."""
+    """The search uses the table by which the budget was chosen, and measures nothing again."""
     cfg = Config(
         dict(custom_hooks=[dict(type='SparsitySearchHook', batch=2, latency_seconds=1, at=3)])
     )
@@ -58,7 +58,7 @@ def test_no_noise_ends_the_demo(monkeypatch, tmp_path, measured, lowest, expecte
 
     monkeypatch.setattr(demo, 'run_tool', run_tool)
     monkeypatch.setattr(demo, 'lowest_latency', lambda *_: lowest)
-    for _ in range(2):  # a demo that goes on decides nothing anew
+    for _ in range(2):  # a continued demo keeps its budget
         found = demo.choose_budget(cfg, tmp_path, [])
         assert {key: found[f'budget.{key}'] for key in expected} == expected
         table = found.get('latency_table')
@@ -224,7 +224,7 @@ def test_curves_are_read_from_all_runs(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_demo_at_a_small_size(run_tool, tmp_path):
-    """From nothing to the page."""
+    """The whole demo, up to the page."""
     search = {'evaluations': 3, 'population': 3, 'parents': 2, 'num_images': 2, 'finalists': 1}
     options = [f'custom_hooks.1.{name}={value}' for name, value in search.items()]
     options += [f'{split}_dataloader.dataset.num_images=4' for split in ('train', 'val', 'test')]

@@ -1,4 +1,4 @@
-"""tools/deployment/export.py: what is exported gives what PyTorch gives, at what it shall cost."""
+"""tools/deployment/export.py: the exported file gives PyTorch's outputs, with the right MACs."""
 
 import runpy
 import sys
@@ -70,7 +70,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def checkpoint(config, tmp_path):
-    """The same, and the checkpoint of its weights."""
+    """The same, and a checkpoint of the weights."""
 
     def write(model):
         built, path = config(model)
@@ -124,7 +124,7 @@ def macs_of(run, images):
 
 
 def test_onnx_holds_no_resizing_of_the_position_embedding(config, call_tool, tmp_path):
-    """It would stay in the graph, and take minutes to export at usual sizes."""
+    """A resize would stay in the graph, and take minutes to export at usual sizes."""
     _, path = config(dict(VIT, use_abs_pos_embed=True, pretrain_img_size=64))
     call_tool(TOOL, path, '--out', 'absolute.onnx')
     graph = onnx.load(tmp_path / 'absolute.onnx').graph
@@ -174,7 +174,7 @@ def test_onnx_with_ratios(checkpoint, call_tool, tmp_path, size):
     [(FORMER, ['tokens', 'rois', 'features']), (BOOTSTRAPPED, ['pooled'])],
 )
 def test_onnx_of_latent_tokens(checkpoint, call_tool, tmp_path, backbone, names):
-    """Inside another model; the checkpoint is that model's."""
+    """The backbone is inside another model, of which the checkpoint is."""
     model, path, weights = checkpoint(dict(type='ImageClassifier', backbone=backbone))
     call_tool(TOOL, path, weights, '--out', 'm.onnx', '--shape', 45, 70)
     graph = onnx.load(tmp_path / 'm.onnx').graph
@@ -192,7 +192,7 @@ def test_a_program_of_torch_export(checkpoint, call_tool, tmp_path, backbone):
 
 
 class Ranking(nn.Module):
-    """The order of windows, by itself."""
+    """The ranking of windows alone."""
 
     def __init__(self):
         super().__init__()
@@ -264,7 +264,7 @@ def test_refusals(checkpoint, refusal, tmp_path, monkeypatch):
 
 
 def test_nothing_but_the_backbone_is_built(checkpoint, call_tool, tmp_path):
-    """Text models beside it would be fetched; the checkpoint is still the whole model's."""
+    """A text model would be downloaded, so only the backbone is built from the whole checkpoint."""
     model, path, _ = checkpoint(dict(type='ImageClassifier', backbone=VIT))
     texts = dict(type='BertModel', name='nowhere')
     whole = dict(type='GroundingDINO', backbone=VIT, language_model=texts)

@@ -88,7 +88,7 @@ def test_a_whole_model_is_counted(tool_main, capsys, monkeypatch):
 
 
 def test_attention_is_counted_on_every_device(tool):
-    """A whole model is counted where it is; PyTorch's counter misses the CPU's fused attention."""
+    """A whole model, too, with the CPU's fused attention, which PyTorch's counter misses."""
     backbone = SparseViT(embed_dims=16, num_heads=(1, 2, 4, 8)).eval()
     images = torch.zeros(1, 3, 56, 56)
     on_cpu = tool['count_macs'](backbone, images)

@@ -1,4 +1,4 @@
-"""tools/gpu_check.py, the kit for a GPU that is at hand for minutes, run dry."""
+"""tools/gpu_check.py --dry-run."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from tools.gpu_check import PLANS
 
-# As release 5 on a lent machine: names that mmpretrain imports are gone.
+# As in release 5: names that mmpretrain imports do not exist.
 TRANSFORMERS = """
 __version__ = '5.17.0'
 def __getattr__(name):
@@ -34,7 +34,7 @@ def test_a_dry_run_finds_everything_right(run_tool, tmp_path):
     for row in sections['correctness']['rows']:
         assert {'fp32', 'amp bf16', 'bf16', 'fp16', 'graph fp32', 'waits', 'ok'} <= set(row)
     assert len(sections['correctness']['rows']) == len(sections['gradients']['rows']) >= 11
-    # mmdet's Swin is compared beside this transformers, too.
+    # mmdet's Swin is compared with this transformers, too.
     table = sections['swin_t_batch_4']['rows']
     assert {row['backbone'] for row in table} == {'mmdet Swin', 'dense', 'middle', '60 %'}
     assert {row['mode'] for row in table} == {'eager', 'graph'}
@@ -56,6 +56,6 @@ def test_every_wheel_that_travels_is_named_with_its_version():
     pins = [line for line in lines if line and not line.startswith('#')]
     assert all('==' in pin for pin in pins)
     names = {pin.split('==')[0] for pin in pins}
-    # torch is the machine's own; mmpretrain is not needed, and would not import there.
+    # torch is installed; mmpretrain is not needed, and could not be imported.
     assert not names & {'torch', 'torchvision', 'mmpretrain', 'numpy'}
     assert {'mmengine', 'mmcv-lite', 'mmdet', 'pycocotools', 'setuptools'} <= names

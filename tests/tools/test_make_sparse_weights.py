@@ -1,4 +1,4 @@
-"""What a written config starts from: weights in any layout and file, or one sentence."""
+"""Starting weights of a written config: any layout and file, or one sentence."""
 
 import json
 

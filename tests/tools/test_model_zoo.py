@@ -1,4 +1,4 @@
-"""The page of all configs is current, and keeps the papers' metrics apart from ours."""
+"""The page of all configs is up to date, and separates the papers' metrics from ours."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""tools/model_converters/publish.py: one file for inference, which loads wherever ours do."""
+"""tools/model_converters/publish.py: one file for inference, which loads like a checkpoint."""
 
 import numpy as np
 import pytest

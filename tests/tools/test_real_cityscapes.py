@@ -60,7 +60,7 @@ def mmseg() -> None:
 
 
 def miou(log):
-    """What mmseg's own metric said last, in percent."""
+    """The last value of mmseg's own metric, in percent."""
     return float(re.findall(r'mIoU: ([\d.]+)', log)[-1])
 
 

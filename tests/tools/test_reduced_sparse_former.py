@@ -1,4 +1,4 @@
-"""The small recognition configs: from scratch on generated pictures, and on real ones by heart."""
+"""The small recognition configs: from scratch on generated images, and overfitted on real ones."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""tools/deployment/export.py --whole and run_exported.py: one file gives what the model gives."""
+"""tools/deployment/export.py --whole and run_exported.py: one file gives the model's outputs."""
 
 import json
 
@@ -116,7 +116,7 @@ def test_a_segmentor(written, picture, call_tool, tmp_path):
 
 @pytest.mark.slow
 def test_a_detector(written, picture, call_tool, tmp_path):
-    """Backbone, neck and RPN are in the file; the boxes are those of the model as it is."""
+    """Backbone, neck and RPN are in the file; the boxes equal the model's."""
     shapes = ROOT / 'configs' / 'sparsevit_maskrcnn_shapes_dense.py'
     text = (
         f'_base_ = {str(shapes)!r}\n'

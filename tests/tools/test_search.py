@@ -129,7 +129,7 @@ def test_two_processes_find_the_same_winner(trained, config, tmp_path):
     )
     assert second['macs'] <= 0.5 < first['macs'] <= 0.7
     assert json.loads((folders[0] / 'best.json').read_text()) == first
-    # The same command again has nothing left to do; another one starts anew, and says why.
+    # The same command again computes nothing; a different one starts again, and says why.
     before = (folders[0] / 'state.json').read_bytes()
     count = len(one['records'])
     output = finish(SEARCH, *common, 'one', cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The set-up says what a machine lacks before anything is downloaded, and does nothing twice."""
+"""The set-up reports what is missing before downloads, and does nothing twice."""
 
 import runpy
 import sys
@@ -26,7 +26,7 @@ def test_a_wrong_python_is_named(setup_env, monkeypatch, tmp_path):
 
 
 def test_no_compiler_is_needed(setup_env, monkeypatch, tmp_path):
-    """By default; its absence shows only when compiled mmcv is wanted and pip finds no wheel."""
+    """By default; a compiler is needed only if pip finds no wheel of compiled mmcv."""
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.delenv('CXX', raising=False)
     ran = record(setup_env, monkeypatch, failing='wheel')
@@ -79,7 +79,7 @@ def test_what_is_done_is_skipped_until_requirements_change(setup_env, monkeypatc
 
 
 def test_compiled_mmcv_stays(setup_env, monkeypatch, tmp_path):
-    """Whatever is asked for, mmcv-lite is not installed over it."""
+    """mmcv-lite is never installed over it."""
     environment(tmp_path, 'mmcv')
     ran = record(setup_env, monkeypatch)
     setup_env['install'](tmp_path)

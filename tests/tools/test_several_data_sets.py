@@ -1,4 +1,4 @@
-"""Joined data sets with a metric each, by the command lines: trained, searched, tested."""
+"""Joined data sets with a metric each: trained, searched and tested by the command lines."""
 
 import json
 import pickle
@@ -67,4 +67,4 @@ def test_each_is_judged_by_its_own_metric(tmp_path, call_tool, refusal):
     assert len(pickle.loads((tmp_path / 'found.pkl').read_bytes())) == 7
     log = call_tool('test.py', *trained, 'tta', '--tta')
     assert 'second/coco/bbox_mAP' in log
-    assert 'segm_mAP' not in log  # mmdet joins the boxes of mirrored images alone
+    assert 'segm_mAP' not in log  # mmdet merges only the boxes of mirrored images

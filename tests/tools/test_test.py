@@ -1,4 +1,4 @@
-"""Parts of tools/test.py that no small run reaches."""
+"""Functions of tools/test.py that no small run reaches."""
 
 import runpy
 import socket
@@ -82,7 +82,7 @@ def test_a_display_on_another_machine(tool, monkeypatch):
 
 @pytest.mark.parametrize('joined', [False, True])
 def test_predictions_are_written_beside_an_evaluator_of_several_sets(tool, tmp_path, joined):
-    """That one evaluates a metric for each set, and would leave the writing one out."""
+    """MultiDatasetsEvaluator has one metric for each set, and would drop the one that writes."""
     path = tmp_path / 'found.pkl'
     evaluator = dict(type='MultiDatasetsEvaluator', metrics=[], dataset_prefixes=['a'])
     hooks = []

@@ -1,4 +1,4 @@
-"""Drawing where tokens look."""
+"""Drawing RoIs and sampling points."""
 
 import cv2
 import numpy as np
@@ -82,7 +82,7 @@ def test_with_a_test_pipeline_the_model_sees_what_that_gives(files, call_tool, t
     image, config, weights = files('SparseFormer')
     (tmp_path / 'own.py').write_text(PIPELINE)
     call_tool('analysis_tools/visualize_rois.py', image, 'own.py', weights, '--out', 'own.png')
-    # The picture is drawn whole, 90x60, though the model sees its middle.
+    # The whole picture is drawn, 90x60, although the model sees its centre.
     assert (cv2.imread(str(tmp_path / 'own.png')) > 250).mean() > 0.5
     assert config
 

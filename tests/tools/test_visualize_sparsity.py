@@ -1,4 +1,4 @@
-"""Pictures of how many layers computed each window, beside what the model finds."""
+"""Pictures of how many layers computed each window, beside the predictions."""
 
 import cv2
 import numpy as np

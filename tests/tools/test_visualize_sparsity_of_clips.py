@@ -67,7 +67,7 @@ def test_a_folder_of_frames_becomes_an_animated_picture(files, call_tool, tmp_pa
     call_tool(TOOL, 'frames', config, weights, '--out', 'moving.gif', '--fps', 5)
     frames, rate = frames_of(tmp_path / 'moving.gif')
     assert len(frames) == 11 and rate == 5
-    # On the right, where no model draws: brighter from frame to frame, 10 after 9.
+    # On the right, without a prediction: brighter from frame to frame, 10 after 9.
     bright = [frame[:, frame.shape[1] * 2 // 3 : -40].mean() for frame in frames]
     assert bright == sorted(bright)
 

@@ -1,4 +1,4 @@
-"""Misspelt names of values that a run judges itself by, told before it is trained."""
+"""Misspelt names of metrics for the best checkpoint are reported before training."""
 
 import re
 
@@ -14,7 +14,7 @@ def check(evaluator, best, **more):
     return check_best(Config({**cfg, **more}))
 
 
-# What each evaluator is known to give, and a slip of the pen.
+# A metric of each evaluator, and a misspelt one.
 GIVEN = [
     (dict(type='CocoMetric'), 'coco/bbox_mAP_50', 'coco/bbox_map'),
     (dict(type='CocoMetric', metric=['bbox', 'segm']), 'coco/segm_mAP', 'segm_mAP'),

@@ -1,4 +1,4 @@
-"""Frames of cameras that training could not use are named before it starts."""
+"""Camera frames that training could not use are reported before it starts."""
 
 import re
 from types import SimpleNamespace

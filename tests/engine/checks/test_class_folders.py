@@ -1,4 +1,4 @@
-"""Folders that are classes: there is one for each class, and the same ones in each split."""
+"""Class folders: one for each class, and the same ones in each split."""
 
 import re
 
@@ -45,7 +45,7 @@ def test_pictures_that_lie_flat(folders, tmp_path):
     (tmp_path / 'val' / 'ILSVRC2012_val_00000001.JPEG').touch()
     (problem,) = problems(tmp_path, splits=('val',))
     assert re.search(r"val set has no folder for each class in '.*/val': move each", problem)
-    # What the host can read stays: labels from a file, or none at all.
+    # Forms that the host reads are accepted: labels from a file, or no labels.
     assert problems(tmp_path, splits=('val',), val=dict(with_label=False)) == []
     (tmp_path / 'val.txt').touch()
     assert problems(tmp_path, splits=('val',), val=dict(ann_file='val.txt')) == []

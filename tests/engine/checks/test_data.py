@@ -1,4 +1,4 @@
-"""Data sets that are not there are told of, each once, with what to do."""
+"""Missing data sets are reported once each, with what to do."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What needs CUDA is told of where there is none, all of it, whether named or given as a class."""
+"""Without CUDA, everything that needs it is reported, whether named or given as a class."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_all_settings_that_need_cuda_are_reported():
 def test_what_a_cpu_can_do(wrapper):
     cfg = Config(dict(optim_wrapper=dict(type=wrapper), model=dict(norm_cfg=dict(type='BN'))))
     assert check_device(cfg) == []
-    # In a single process MMEngine puts BN in SyncBN's place.
+    # In a single process MMEngine replaces SyncBN by BN.
     assert check_device(Config(dict(model=dict(norm_cfg=dict(type='SyncBN'))))) == []
 
 

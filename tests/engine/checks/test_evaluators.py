@@ -45,7 +45,7 @@ def test_the_same_file_and_what_holds_it(tmp_path):
     for name in ('mine.json', 'link.json', 'more.json'):
         evaluator = dict(type='CocoMetric', ann_file=str(tmp_path / name))
         assert problems(evaluator, 'mine.json', data_root=str(tmp_path)) == []
-    # No file of COCO's form, and sets that are joined, are left to the host.
+    # Other files than COCO's, and joined sets, are left to the host.
     (tmp_path / 'other.json').write_text('[]')
     evaluator = dict(type='CocoMetric', ann_file=str(tmp_path / 'other.json'))
     assert problems(evaluator, 'mine.json', data_root=str(tmp_path)) == []

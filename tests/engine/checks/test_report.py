@@ -1,4 +1,4 @@
-"""One problem is one sentence; several are all told at once."""
+"""One problem is one sentence; several are reported together."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a loaded data set lists must be there."""
+"""Files that a loaded data set lists must exist."""
 
 import re
 

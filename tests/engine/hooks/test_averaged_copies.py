@@ -1,4 +1,4 @@
-"""Averaged copies (EMA) carry the ratios of the model, whatever the order of the hooks."""
+"""Averaged copies (EMA) have the ratios of the model, for any order of the hooks."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_a_winner_reaches_them(tmp_path, priority, first, update_buffers):
         model = ToyClassifier()
         model.load_state_dict(saved['state_dict'])
         found = model.inner['body'].pruning_ratios
-        if epoch < 6:  # nothing that was drawn is saved
+        if epoch < 6:  # no drawn ratios are saved
             assert found == [[0.0] * 2, [0.0] * 4]
         else:
             assert [stage[::2] for stage in found] == winner

@@ -1,4 +1,4 @@
-"""The hook that makes a CPU faster: seen in the config, gone after the training, same numbers."""
+"""CPUSpeedHook: in the dumped config, undone after the training, and the same losses."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from tests.engine.search.toy import toy_config, toy_runner
 @pytest.mark.parametrize('shape', [(32, 12), (2, 48, 12), (3, 5, 7, 12), (1, 12), (0, 12)])
 @pytest.mark.parametrize('bias', [True, False])
 def test_the_convolution_is_the_linear_layer(shape, bias):
-    """With all its gradients, in float64 as the judge."""
+    """With all gradients, compared with float64."""
     layer = nn.Linear(12, 20, bias=bias).double()
     x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     inputs = [x, *layer.parameters()]

@@ -1,4 +1,4 @@
-"""Training with a loss scale equals training without one; who gets which scale."""
+"""Training with a loss scale equals training without one; every clamp gets its scale."""
 
 import copy
 from types import SimpleNamespace
@@ -103,7 +103,7 @@ def test_training_with_a_scale_equals_training_without(tmp_path, scale, accumula
     steps = [i // accumulate for i in range(4)]
     assert [float(seen) for seen in model.seen] == [scale * 2**step for step in steps]
     assert model.backbone.loss_scale is None  # taken away
-    # The clamp matters here: who is not told the scale learns something else.
+    # The clamp binds here: without the scale the gradients would differ.
     untold = train(tmp_path, Classifier(), scale, [EMA], accumulate)
     assert any((untold[name] - value).abs().max() > 1e-5 for name, value in plain.items())
 
@@ -157,7 +157,7 @@ def test_every_sparse_former_of_a_wrapped_model():
         torch.distributed.destroy_process_group()
     backbones = model['one'].backbone, model['two'].backbone
     assert [float(backbone.loss_scale) for backbone in backbones] == [16, 16]
-    # What is copied in the middle of a training, as averaged weights are, is a whole model.
+    # A copy made during training, as for averaged weights, is a working model.
     assert float(copy.deepcopy(model)['one'].backbone.loss_scale) == 16
     assert not any('loss_scale' in name for name in model.state_dict())
     hook.after_train(runner)

@@ -1,4 +1,4 @@
-"""The search and the run around it: resumed with other weights, the best checkpoint, loaders."""
+"""The search within a training: resuming with other weights, the best checkpoint, loaders."""
 
 import json
 import multiprocessing
@@ -35,7 +35,7 @@ class StopInTheSearch(Hook):
 
 
 class Nudge(Hook):
-    """Training that comes out otherwise in its last bits, as on a GPU."""
+    """Training whose weights differ in the last bits, as on a GPU."""
 
     def after_train_epoch(self, runner):
         if runner.epoch == 3:

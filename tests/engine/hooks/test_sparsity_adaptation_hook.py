@@ -1,4 +1,4 @@
-"""Random ratios in every iteration of its phase, the same everywhere, and none in between."""
+"""Random ratios in every iteration of the phase, the same in all processes, none in validation."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The search inside a training: what it leaves, and that it disturbs nothing."""
+"""The search inside a training: its results, and that it does not change the training."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from tests.engine.search.toy import toy_runner
 
 
 class Watch(Hook):
-    """Writes down everything around the search that must stay as it is."""
+    """Records everything that the search must not change."""
 
     priority = 'VERY_LOW'
 
@@ -67,7 +67,7 @@ def test_the_search_disturbs_nothing(tmp_path):
         def before_train_epoch(self, runner):
             if runner.epoch == 4:
                 hook = next(h for h in runner.hooks if isinstance(h, SparsitySearchHook))
-                # Validation has left the model in evaluation mode. A frozen part must stay in it.
+                # Validation has set evaluation mode. A frozen module must stay in it.
                 runner.model.train()
                 runner.model.norm.eval()
                 before = snapshot(runner)
@@ -164,7 +164,7 @@ def test_only_images_of_one_size_merge_ratios_of_equal_counts(tmp_path):
 
 
 def test_another_devices_table_decides(tmp_path):
-    """Its milliseconds are taken as they are, whatever this machine would measure."""
+    """The table's milliseconds are used, not those of this machine."""
     runner = toy_runner(tmp_path / 'run')
     backbone = find_backbone(runner.model)
     shape = backbone_shape(backbone, (48, 48), 4)
@@ -207,7 +207,7 @@ def test_another_devices_table_decides(tmp_path):
     best = json.loads((tmp_path / 'search' / 'best.json').read_text())
     assert best['pruning_ratios'] == [list(stage) for stage in winner.ratios]
     assert 25 <= best['ms'] <= 28
-    assert 'measured_latency' not in best  # measured here, it would say nothing about there
+    assert 'measured_latency' not in best  # a measurement here would not hold for that device
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_another_devices_table_decides(tmp_path):
     ],
 )
 def test_refused_before_the_training(tmp_path, settings, message, monkeypatch):
-    # How quiet the machine is that runs the tests is no matter of theirs.
+    # The tests must pass on a busy machine, too.
     monkeypatch.setattr('sparse_mm.engine.search.tables.NOISY', float('inf'))
     runner = toy_runner(tmp_path, latency_seconds=0.1, **settings)
     with pytest.raises(BadInputError, match=message):

@@ -1,4 +1,4 @@
-"""Steady random numbers: the same after a resume, others on each rank and in each step."""
+"""Random numbers: the same after a resume, different on each rank and in each step."""
 
 from types import SimpleNamespace
 

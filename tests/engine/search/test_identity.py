@@ -1,4 +1,4 @@
-"""Whether an old score still stands: every part that it depends on, by content."""
+"""An old score is reused only if everything that it depends on has the same content."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.engine.search.toy import ToyClassifier, ToyLogLikelihood, ToyPictures
 
 
 class Files:
-    """A data set of files, as those of the host packages."""
+    """A data set of files, like those of the host packages."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -55,14 +55,14 @@ def test_annotations_are_part_of_the_data(files):
 
 
 class Boxes:
-    """As mmdet3d's boxes, an object around a tensor."""
+    """Like mmdet3d's boxes, an object around a tensor."""
 
     def __init__(self, *corners):
         self.tensor = torch.tensor(corners)
 
 
 def test_boxes_are_their_numbers_wherever_they_lie_in_memory(files):
-    """Else no second process, and no resumed one, would have the same images (mmdet3d)."""
+    """Otherwise other processes and resumed ones would not have the same images (mmdet3d)."""
 
     def digest(*corners):
         plain = Files(files.folder).get_data_info

@@ -48,7 +48,7 @@ def test_it_is_the_models_own_whatever_the_batches(tmp_path):
 
 
 class Drawing(BaseModel):
-    """A model whose loss is drawn, as detectors draw the boxes that theirs is of."""
+    """A model with a random loss, like detectors that sample boxes."""
 
     def forward(self, inputs, mode):
         assert mode == 'loss'
@@ -107,7 +107,7 @@ def test_a_detectors_boxes_are_moved_with_its_images(detector):
     before, now = detector.val_dataloader.dataset[0], scorer.dataset[0]
     assert torch.equal(before['inputs'], now['inputs'])
     boxes = [sample['data_samples'].gt_instances.bboxes.tensor for sample in (before, now)]
-    assert torch.allclose(boxes[0] / 2, boxes[1])  # the metrics want them as they were
+    assert torch.allclose(boxes[0] / 2, boxes[1])  # the metrics need the original annotations
     dense = ((0.0,),) * 4
     found = scorer.score(dense, 4)  # though it draws which proposals to take the loss of
     torch.manual_seed(5)

@@ -1,4 +1,4 @@
-"""What a search keeps: taken up where it still stands, set aside and told where it does not."""
+"""Scores of an earlier search: reused if still valid, otherwise set aside with a message."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Scores by images: kept with every evaluation, and what the summary makes of them."""
+"""Scores by images: kept with every evaluation, and used in the summary."""
 
 import json
 import math
@@ -115,7 +115,7 @@ def test_a_line_of_winner_and_uniform():
     beside = dict(uniform=record(0.4, 0.5, [0.3, 0.5, 0.7]), dense=record(0.5, 0.6, [1, 1, 1]))
     (line,) = compare(winner, beside)
     assert line.startswith('winner 0.6000 ± 0.1155, uniform 0.5000 ± 0.1155; winner - uniform ')
-    assert '+0.1000 ± 0.0000' in line  # where every image says the same
+    assert '+0.1000 ± 0.0000' in line  # all images have the same difference
     assert 'dense' not in line  # it is the winner itself
     unknown = dict(uniform=Record(((0.4,),), 3, 0.5, 'final', -1, 0))
     assert 'uniform 0.5000; winner - uniform +0.1000: all' in compare(winner, unknown)[0]

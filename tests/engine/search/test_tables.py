@@ -1,4 +1,4 @@
-"""A run's own latency table: measured once, and never where it belongs to something else."""
+"""A run's latency table: measured once, and never reused for another model or device."""
 
 import json
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from tests.faults.moments import measure_macs
 
 @pytest.fixture
 def table(tmp_path, monkeypatch):
-    """Asks for the table of a small backbone; gives what was said, and whether it was measured."""
+    """Gets the table of a small backbone; returns the log, and whether it was measured."""
     measured = []
     counter = SimpleNamespace(pass_by=measured.append)
     count_windows = measure_macs(counter)

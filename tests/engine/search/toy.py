@@ -1,4 +1,4 @@
-"""A task of a second: tiny SparseViT, a handful of random pictures; for MMEngine's runner."""
+"""A task that takes a second: a tiny SparseViT on a few random images, with MMEngine's runner."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from sparse_mm.models import SparseViT
 
 @MODELS.register_module()
 class ToyClassifier(BaseModel):
-    """Has batch normalisation and dropout, so that disturbing them would show."""
+    """Has batch normalisation and dropout, so that changes of their state are noticed."""
 
     def __init__(self, pruning_ratios=None) -> None:
         super().__init__(data_preprocessor=dict(type='BaseDataPreprocessor'))

@@ -1,4 +1,4 @@
-"""The formula weights and images behind the authors' reference outputs."""
+"""The weights and images, computed by a formula, of the authors' reference outputs."""
 
 import json
 import runpy
@@ -25,7 +25,7 @@ def formula_state(shapes: dict[str, list[int]], seed: int) -> dict[str, Tensor]:
 
 
 def load_reference(path: Path) -> tuple[dict, dict[str, Tensor], Tensor, dict[str, Tensor]]:
-    """Gives the settings, the weights, the image and the outputs of a reference file."""
+    """Returns the settings, the weights, the image and the outputs of a reference file."""
     arrays = np.load(path)
     meta = json.loads(str(arrays['meta']))
     state = formula_state(meta['shapes'], meta['seed'])

@@ -1,4 +1,4 @@
-"""Bootstrapped SparseFormers: their sizes, every arch, gradients, refusals."""
+"""Bootstrapped SparseFormers: sizes, archs, gradients, refused settings."""
 
 import pytest
 import torch

@@ -36,7 +36,7 @@ SETTINGS_V2 = [
 
 
 def pair(theirs, ours, arch, **settings):
-    """mmpretrain's Swin and ours with the same weights, which go both ways."""
+    """mmpretrain's Swin and ours with the same weights, loaded in both directions."""
     settings = dict(arch=arch, img_size=64, out_indices=(1,), window_size=7) | settings
     host, own = randomize(theirs(**settings)), ours(**settings)
     assert set(own.state_dict()) == {*host.state_dict(), 'saved_ratios'}
@@ -114,7 +114,7 @@ def test_pruned_windows_pass_through(ours, arch):
     stem = tokens.transpose(1, 2).unflatten(2, shape)
     # The stem may be summed in another order by itself than in the pass.
     changed = ((pruned - stem).abs() > 1e-4 * stem.abs().max()).any(dim=1)[0]
-    # 4 of 16 windows are computed in each block; the shifted block shares the ranking's idea.
+    # 4 of 16 windows are computed in each block; the shifted block uses the same ranking.
     assert 0 < changed.float().mean() <= 0.5
 
 

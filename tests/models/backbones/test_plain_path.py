@@ -1,4 +1,4 @@
-"""SparseViT is ordinary modules: hooks, wrappers, tracers, checkpointing work as on any model."""
+"""SparseViT consists of ordinary modules: hooks, wrappers, tracers and checkpointing work."""
 
 import copy
 import pickle
@@ -37,7 +37,7 @@ def assert_same(found, expected, tolerance=1e-5):
 @pytest.mark.parametrize('size', [(56, 56), (50, 70)])
 @pytest.mark.parametrize('grad', [True, False])
 def test_what_hooks_see_stays_as_it_was(size, grad):
-    """Of every module; a hook's tensor is not written to later in the pass."""
+    """Hooks on every module; tensors that they see are not changed later in the pass."""
     model, seen = build(), []
     for module in model.modules():
         module.register_forward_hook(
@@ -104,7 +104,7 @@ def test_a_changed_layer_counts_in_training_and_evaluation_alike(kind, wrapper):
 
 
 def test_another_normalisation_is_called():
-    """As any that norm_cfg can name, in the blocks and in patch merging."""
+    """Any norm of norm_cfg, in the blocks and in patch merging."""
     model = build(norm_cfg=dict(type='LN', eps=1e-2))
     model.stages[0].downsample.norm = nn.RMSNorm(64)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def gradients(model, images):
 @pytest.mark.parametrize('size', [(56, 56), (50, 70)])
 def test_activation_checkpointing_changes_no_gradient(modules, size):
     model, images = build(drop_path_rate=0.0).double().train(), torch.randn(2, 3, *size).double()
-    images.requires_grad_()  # MMEngine's wrapper is the reentrant one: it needs such an input
+    images.requires_grad_()  # MMEngine's wrapper is reentrant and needs an input with a gradient
     expected = gradients(model, images)
     other = copy.deepcopy(model)
     turn_on_activation_checkpointing(other, modules.split())

@@ -69,7 +69,7 @@ def counted(size=224, **options):
     ids=str,
 )
 def test_costs_of_the_papers_rows(options, expected, paper):
-    """The paper gives one decimal, and cuts 2.065 to 2.0: 1.9 and 2.0 are still told apart."""
+    """The paper gives one decimal, and cuts 2.065 to 2.0; 1.9 and 2.0 are still distinguished."""
     found = counted(**options)
     assert found == pytest.approx(expected, abs=0.002)
     assert abs(found - paper) < 0.07
@@ -108,7 +108,7 @@ def test_every_setting_runs_at_any_size_and_learns(options):
     assert torch.isfinite(rois).all()
     (tokens.square().mean() + rois.square().mean()).backward()
     for name, parameter in model.named_parameters():
-        # Points that one token has one of lie at its centre, wherever they are asked for.
+        # A token with one sampling point has it at its centre.
         if options.get('num_points') != 1 or '.offset' not in name:
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
@@ -178,7 +178,7 @@ def test_exports():
     with torch.no_grad():
         exported = torch.export.export(model, (images,))
         torch.testing.assert_close(exported.module()(images), model(images), rtol=1e-4, atol=1e-4)
-    # The gradient's clamp is no part of it: anyone can load it without this package.
+    # The clamp of gradients is not exported: the file loads without this package.
     operators = {n.target for n in exported.graph.nodes if isinstance(n.target, OpOverload)}
     assert {operator.namespace for operator in operators} == {'aten'}
 

@@ -1,4 +1,4 @@
-"""However a SparseFormer is run, stored or wrapped, it computes the same."""
+"""A SparseFormer computes the same in any precision, compiled, exported, stored or wrapped."""
 
 import copy
 import io
@@ -28,7 +28,7 @@ BOOTSTRAPPED = dict(
 
 
 def build(options, **more):
-    """A backbone whose tokens look around: no layer starts at zero."""
+    """A backbone whose sampling points move: no layer starts at zero."""
     cls = SparseFormer if options is FORMER else BootstrappedSparseFormer
     model = cls(**options, **more)
     torch.manual_seed(1)
@@ -126,13 +126,13 @@ def test_gradients_in_float64(options):
     if options is FORMER:
         names = ['token_embedding', 'token_rois', 'focusing.sampler.offset_bias']
         names += ['cortex.0.mixing.point_bias', 'cortex.0.sampler.adjust.weight']
-    else:  # a RoI's code has no gradient, so only what comes after the last one
+    else:  # the RoIs have no gradient here, so only what follows the last one
         names = ['cls_token', 'look.sampler.offset_bias', 'look.mixing.generate.bias']
     values = [model.get_parameter(name).clone().requires_grad_() for name in names]
 
     def run(*values):
         weights = dict(zip(names, values, strict=True))
-        # Small, so that the clamp of the coordinates' gradient stays out of it.
+        # Small, so that the coordinates' gradients are not clamped.
         return torch.func.functional_call(model, weights, images)[0] / 1000
 
     assert torch.autograd.gradcheck(run, values, atol=1e-8, fast_mode=True)

@@ -109,7 +109,7 @@ def test_sparse_equals_the_authors(shared):
 
 
 def naive_block(block, x, hw, shift, window_size, chosen, pad_before_norm):
-    """One block on the chosen windows, written plainly: roll, pad, cut, loop over windows."""
+    """One block on the selected windows, written plainly: roll, pad, cut, loop over windows."""
     height, width = hw
     channels = x.shape[-1]
     down, across = -(-height // window_size), -(-width // window_size)
@@ -174,7 +174,7 @@ def test_a_sparse_stage_is_what_the_paper_says(hw, pad_before_norm):
             before = y
             y = naive_block(stage.blocks[i], y, hw, shift, 4, chosen, pad_before_norm)
             if ratio:
-                assert (y == before).all(-1).any()  # some tokens did pass through
+                assert (y == before).all(-1).any()  # some tokens were not computed
         assert relative_error(out[image], y) < 1e-5
 
 

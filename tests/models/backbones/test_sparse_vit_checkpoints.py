@@ -87,7 +87,7 @@ class TestRatiosInCheckpoints:
         other = SparseViT(**SMALL)
         other.load_state_dict(average.module.state_dict())
         assert other.pruning_ratios == SPARSE
-        # And runs with them itself.
+        # And it runs with them.
         image = torch.randn(1, 3, 50, 70)
         model.eval(), average.eval()
         with torch.no_grad():

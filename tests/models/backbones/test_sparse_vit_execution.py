@@ -36,7 +36,7 @@ def test_compiles_into_one_graph(training, backend):
     image = torch.randn(2, 3, 50, 75)
     with torch.set_grad_enabled(training):
         expected = model(image)
-    # One size here, whatever sizes other tests of this process have compiled the same code for.
+    # One size, independent of the sizes that other tests of this process have compiled.
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend=backend, dynamic=False)
     with torch.set_grad_enabled(training):
@@ -50,7 +50,7 @@ def test_compiles_into_one_graph(training, backend):
 
 @pytest.mark.slow
 def test_compiles_a_graph_of_any_size():
-    """The second size has symbols; Inductor shall not have to simplify tables made of them."""
+    """The second size is symbolic; Inductor must not simplify tables of symbols."""
     one = dict(embed_dims=16, depths=(2,), num_heads=(2,), strides=(4,), out_indices=(0,))
     model = randomize(SparseViT(**one, pruning_ratios=[[0.0, 0.5]])).eval()
     torch._dynamo.reset()
@@ -67,21 +67,21 @@ def test_exports(strict):
     two = dict(embed_dims=16, depths=(2, 1), num_heads=(1, 2), strides=(4, 2), out_indices=(0, 1))
     model = randomize(SparseViT(**two, pruning_ratios=[0.5, 0.3])).eval()
     image = torch.randn(2, 3, 50, 75)
-    # A size never seen: what the trace leaves in the cache of tables must be of use later.
+    # A new size: tables that the trace leaves in the cache must be usable later.
     windows._cached_window_grid.cache_clear()
     with torch.no_grad():
         exported = torch.export.export(model, (image,), strict=strict)
         expected = model(image)
         for a, b in zip(exported.module()(image), expected, strict=True):
             assert relative_error(a, b) < 1e-5
-    # Anyone can load it without this package.
+    # It loads without this package.
     operators = {n.target for n in exported.graph.nodes if isinstance(n.target, OpOverload)}
     assert {operator.namespace for operator in operators} == {'aten'}
     assert exported.constants or strict  # the tables; a strict export computes them
 
 
 def test_forward_depends_on_no_data():
-    # The meta device has no data: a shape that depended on it, or a look at it, would raise.
+    # The meta device has no data: a shape that depends on data, or reading data, would raise.
     model = SparseViT(**SMALL, pruning_ratios=SPARSE).to('meta')
     outs = model(torch.empty(2, 3, 50, 75, device='meta'))
     assert [tuple(out.shape) for out in outs] == [

@@ -1,4 +1,4 @@
-"""Swin's checkpoints in every layout: recognised by their names, or refused in a sentence."""
+"""Swin's checkpoints in every layout: recognised by the weights' names, or refused."""
 
 import re
 

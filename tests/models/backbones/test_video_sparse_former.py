@@ -1,4 +1,4 @@
-"""VideoSparseFormer: the paper's sizes and costs, clips of any size, what time starts as."""
+"""VideoSparseFormer: the paper's sizes and costs, clips of any size, initial weights of time."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def build(cls=VideoSparseFormer, **options):
 
 
 def sampled_of(model, clips):
-    """Runs the model; gives its output, and RoIs and points of each iteration."""
+    """Runs the model; returns its output, and RoIs and points of each iteration."""
     found = []
     samplers = [module for module in model.modules() if isinstance(module, PointSampler)]
     handles = [
@@ -118,7 +118,7 @@ def test_a_copy_reads_the_frames_of_its_time():
     assert seen.tolist() == [False] * 3 + [True] * 4 + [False]
 
 
-# What time starts as
+# Initial weights of time
 
 
 @pytest.mark.parametrize('frames', [1, 3, 8, 32])
@@ -147,8 +147,8 @@ def test_a_still_clip_gives_what_the_image_model_gives(tmp_path, frames, constan
         torch.allclose(tokens, expected.repeat(1, 8, 1), atol=1e-6),
         torch.allclose(rois[..., [0, 1, 3, 4]], places.repeat(1, 8, 1), atol=1e-6),
     ]
-    torch.testing.assert_close(rois[0, :, [2, 5]], model.token_rois[:, [2, 5]])  # time stays
-    # In the authors' code the first and the last copy of so short a clip look into the dark.
+    torch.testing.assert_close(rois[0, :, [2, 5]], model.token_rois[:, [2, 5]])  # no change in time
+    # In the authors' code the first and last copy of so short a clip sample outside of it.
     assert all(same) == (constants == 'training' or frames >= 8)
 
 
@@ -241,7 +241,7 @@ def test_a_checkpoint_of_the_library_says_its_constants(tmp_path, monkeypatch, c
             assert 'set model.backbone.constants=library' in sentence
 
 
-# Refusals
+# Refused settings
 
 
 @pytest.mark.parametrize('replicates', [0, -1, 1.5, True])

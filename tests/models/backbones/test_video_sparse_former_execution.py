@@ -1,4 +1,4 @@
-"""However a VideoSparseFormer is run, it computes the same; its gradients are clamped in time."""
+"""A VideoSparseFormer computes the same however it is run; gradients in time are clamped."""
 
 import copy
 
@@ -23,7 +23,7 @@ SETTINGS = dict(
 
 
 def build(**settings):
-    """A backbone whose tokens look around: no layer starts at zero."""
+    """A backbone whose sampling points move: no layer starts at zero."""
     model = VideoSparseFormer(**{**SETTINGS, **settings})
     torch.manual_seed(1)
     model.init_weights()
@@ -134,7 +134,7 @@ def test_gradients_in_float64():
 
     def run(*values):
         weights = dict(zip(names, values, strict=True))
-        # Small, so that the clamp of the coordinates' gradient stays out of it.
+        # Small, so that the coordinates' gradients are not clamped.
         return torch.func.functional_call(model, weights, clips)[0] / 1000
 
     assert torch.autograd.gradcheck(run, values, atol=1e-8, fast_mode=True)
@@ -184,7 +184,7 @@ def test_exported_and_traced(with_gradients):
         check_close(free.module()(more), model(more))
         traced = torch.jit.trace(model, clips)
         check_close(traced(clips), model(clips))
-    if not with_gradients:  # the gradient's clamp is no part of it
+    if not with_gradients:  # the clamp of gradients is not exported
         operators = {n.target for n in exported.graph.nodes if isinstance(n.target, OpOverload)}
         assert {operator.namespace for operator in operators} == {'aten'}
 

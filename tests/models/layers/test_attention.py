@@ -1,4 +1,4 @@
-"""Which of PyTorch's kernels may compute attention; that it is said in one place."""
+"""Which of PyTorch's attention kernels are allowed, set in one place."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ def switches():
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The switches as each call of PyTorch's attention finds them, as if tensors were on a GPU."""
+    """The backend settings at each call of PyTorch's attention, as if tensors were on a GPU."""
     found = []
 
     def look(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""RoI geometry: what moves where, in two and three dimensions, and gradients that stay local."""
+"""RoI geometry in two and three dimensions, and clamped gradients."""
 
 import pytest
 import torch
@@ -74,7 +74,7 @@ def test_sampling_reads_pixels():
 
 
 def coordinate_gradient(scale, dtype=None):
-    """The gradient of the points, as the optimizer would see it, where the clamp matters."""
+    """The gradient of the points, where the clamp binds."""
     torch.manual_seed(0)
     features = torch.randn(1, 4, 16, 16)
     points = torch.rand(1, 2, 9, 2).requires_grad_()
@@ -115,7 +115,7 @@ def test_the_clamp_in_a_compiled_graph():
 
 
 def test_gradients_in_float64():
-    """Where the clamp does not bind, they are those of the function."""
+    """Where the clamp does not bind, gradients are those of the function."""
     rois = grid_rois(2, 0.4).double()[None] + 0.013
     offsets = torch.randn(1, 2, 5, 2, dtype=torch.float64)
     features = torch.randn(1, 3, 4, 6, dtype=torch.float64) / 100

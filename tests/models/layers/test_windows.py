@@ -30,7 +30,7 @@ def cut(x, window_size, shift):
 
 @pytest.mark.parametrize('window_size', [1, 2, 7, 12])
 def test_no_window_is_all_padding(window_size):
-    """So none is ever computed, dense or sparse, whatever the size of the map."""
+    """So windows of padding alone are never computed, for any size of the map."""
     for height in range(1, 3 * window_size + 2):
         for width in (1, window_size, window_size + 1, 2 * window_size + 3, 30):
             for shift in (0, window_size // 2):

@@ -40,7 +40,7 @@ def test_targets_decode_to_the_boxes(name):
     )
     heatmaps, targets, indices, masks = head.get_targets([truth])
 
-    # What a perfect network would put out.
+    # The output of a perfect network.
     cells = heatmaps[0].shape[-2:]
     outs = []
     for heatmap, target, index, mask in zip(heatmaps, targets, indices, masks, strict=True):

@@ -1,4 +1,4 @@
-"""The embedded default for 3D, from drawing its scenes to nuScenes' official evaluation."""
+"""The 3D example: drawn scenes, training, search, and nuScenes' official evaluation."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Lifting and splatting against a loop over points, its gradients, and where things land."""
+"""Lifting and splatting compared with a loop over points; gradients and positions."""
 
 import math
 

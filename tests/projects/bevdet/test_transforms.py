@@ -1,4 +1,4 @@
-"""Projections stay true: what is seen in a pixel is found there after any augmentation."""
+"""Projections stay correct under every augmentation."""
 
 import copy
 import pickle
@@ -68,7 +68,7 @@ def test_loaded_projections_hit_the_annotated_boxes(keyframe):
 @pytest.mark.parametrize('settings', [{}, TRAIN], ids=['test', 'train'])
 @pytest.mark.parametrize('size', [(256, 704), (192, 528), (128, 352)])
 def test_box_centres_land_in_their_pixels(keyframe, settings, size):
-    """A spot painted where a box is seen lies where the new matrix says, in every camera."""
+    """A spot painted at a box's pixel is where the new matrix projects the box, in every camera."""
     np.random.seed(0)
     centres = keyframe['gt_bboxes_3d'].gravity_center.numpy()
     augment = AugmentSurroundImages(size=size, **settings)

@@ -1,4 +1,4 @@
-"""Boxes are drawn where they are seen, and nowhere else."""
+"""Boxes are drawn at their projections, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_the_plan_has_ahead_at_the_top_and_marks_the_front():
 def test_classes_of_ones_own_have_colours():
     usual = dict(classes=('car', 'bus'), palette=[(255, 0, 0), (0, 255, 0)])
     assert class_colours(usual, usual) == [(255, 0, 0), (0, 255, 0)]
-    # A data set that names its classes keeps its kind's palette, which has other lengths.
+    # With classes of its own, a data set keeps the palette of its class, of another length.
     names = 'robot', 'car', 'cart'
     found = class_colours(dict(usual, classes=names), usual)
     assert found[1] == (255, 0, 0)

@@ -1,4 +1,4 @@
-"""The sparse student: what it inherits, what it learns from, what its checkpoints hold."""
+"""The sparse student: inherited weights, its loss, and the contents of its checkpoints."""
 
 import pytest
 import torch
@@ -123,7 +123,7 @@ def test_it_learns_only_from_the_teacher(tmp_path):
     assert losses[-1] < 0.8 * losses[0]
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name]) != value.requires_grad, name
-    # A student that gives what the teacher gives, up to its length, has nothing to learn.
+    # The loss is zero if the student gives the teacher's features, up to their norm.
     model.backbone.forward = lambda images: (3 * model.teacher(images)[0],)
     assert float(model(images, None, mode='loss')['loss']) < 1e-6
 

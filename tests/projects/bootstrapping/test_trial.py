@@ -1,4 +1,4 @@
-"""The small trial with seeds: who gets how long, and what is printed."""
+"""The small trial with seeds: the time of each training, and the printed table."""
 
 import json
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ def test_a_training_that_was_interrupted_counts_as_a_whole(tmp_path, monkeypatch
     logs = {
         '20260101_000000': [dict(loss=1.0, time=0.2, iter=100), {'accuracy/top1': 40.0}],
         '20260101_010000': [dict(loss=0.5, time=0.2, iter=200), {'accuracy/top1': 90.0}],
-        '20260101_020000': [],  # all was done
+        '20260101_020000': [],  # everything was done
     }
     for name in reversed(logs):
         (tmp_path / name / 'vis_data').mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The peers' parameters and multiply-accumulates at full size, against their papers' figures."""
+"""The peers' parameters and MACs at full size, compared with their papers' figures."""
 
 import pytest
 from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""What the peers compute, against torchvision's models with exchanged weights where it has them."""
+"""The peers' outputs, compared with torchvision's models with the same weights."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from sparse_mm.errors import BadInputError
 
 
 def randomise(model):
-    """Fresh weights everywhere, also where a model starts from zeros; statistics, too."""
+    """New random weights and statistics, also where a model starts from zeros."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if value.is_floating_point() and 'positions' not in name:
             nn.init.normal_(value.data, std=value[0].numel() ** -0.5 if value.dim() > 1 else 0.1)
@@ -83,7 +83,7 @@ def test_the_slow_pathway_is_a_resnet(resnet):
     inflate(model.slow[0][0], resnet.conv1.weight)
     model.slow[0][0].bn.load_state_dict(resnet.bn1.state_dict())
     inherit_stages(model.slow[1:], resnet)
-    # Of what the fast pathway sends, and of its own end, nothing is looked at.
+    # The fast pathway's outputs are not used.
     model.head.weight.zero_()
     model.head.weight[:, :2048] = resnet.fc.weight
     model.head.bias.copy_(resnet.fc.bias)

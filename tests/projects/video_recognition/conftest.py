@@ -1,4 +1,4 @@
-"""What the tests of the command lines share: a motion config of the smallest sizes."""
+"""Shared by the tests of command lines: a motion config of the smallest sizes."""
 
 import pytest
 

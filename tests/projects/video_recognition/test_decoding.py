@@ -1,4 +1,4 @@
-"""Frames of video files: which ones, upright, and what is said of damaged files."""
+"""Frames of video files: the right ones, upright, and messages for damaged files."""
 
 import random
 from fractions import Fraction

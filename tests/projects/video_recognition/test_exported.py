@@ -1,4 +1,4 @@
-"""Models of clips as files, and timed: what is exported gives what the model gives."""
+"""Exported models of clips give the model's outputs; models of clips are timed."""
 
 import json
 
@@ -33,7 +33,7 @@ test_dataloader = dict(
 
 @pytest.fixture
 def trained(reduced, tmp_path):
-    """A model whose tokens look around, its config and its checkpoint."""
+    """A model whose sampling points move, its config and its checkpoint."""
     model = build_model(read_config(str(reduced)))
     model.init_weights()
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Videos in folders and tables, and what becomes of those that are missing or broken."""
+"""Videos in folders and tables, and the handling of missing or broken ones."""
 
 import logging
 
@@ -30,7 +30,7 @@ def listed(found):
 
 @pytest.fixture
 def said(monkeypatch):
-    """What the logger says."""
+    """The logger's output."""
     lines = []
     logger = MMLogger.get_current_instance()
     monkeypatch.setattr(logger, 'handle', lambda record: lines.append(record.getMessage()))

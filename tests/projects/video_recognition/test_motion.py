@@ -1,4 +1,4 @@
-"""Generated motions: what the classes show, and that no frame tells them apart."""
+"""Generated motions: the classes' motions, and that no single frame shows the class."""
 
 import numpy as np
 import pytest
@@ -9,12 +9,12 @@ from sparse_mm.errors import BadInputError
 
 
 def thing(frame):
-    """Which pixels are not ground: greens there are never that light or red or blue."""
+    """Pixels that are not ground, by their colour."""
     return (frame[..., 0] > 90) | (frame[..., 2] > 90)
 
 
 def shift(clip, axis):
-    """How far the thing of a clip moves along an axis from frame to frame, on its circle."""
+    """How far the object of a clip moves along an axis between frames, on its circle."""
     size = clip.shape[1]
     weights = np.stack([thing(frame).sum(1 - axis) for frame in clip])  # (T, size)
     circle = np.exp(2j * np.pi * np.arange(size) / size)

@@ -1,4 +1,4 @@
-"""Which frames become clips."""
+"""Which frames are sampled for clips."""
 
 import numpy as np
 import pytest

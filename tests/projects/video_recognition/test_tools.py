@@ -51,7 +51,7 @@ def test_tokens_are_drawn_over_time(call_tool, refusal, reduced, tmp_path):
         coloured = np.ptp(picture, axis=2) > 150
         frames = np.array_split(coloured[: len(coloured) // 2], 8, axis=1)
         seen = [part.mean() > 0.001 for part in frames]
-        if out == 'file.png':  # of grey frames: the first copy looks at two, the last at two others
+        if out == 'file.png':  # of grey frames: the first copy samples two, the last two others
             assert seen == [True, True, False, False, False, False, True, True]
     assert 'no number 10' in refusal(tool, '10', reduced, 'weights.pth')
     assert 'cannot be read' in refusal(tool, 'gone.mp4', reduced, 'weights.pth')
@@ -91,7 +91,7 @@ def refusal_of(refusal, *arguments):
 
 
 def test_a_checkpoint_of_other_constants_is_reported_before_the_test(call_tool, reduced, tmp_path):
-    """As the converter makes it of the authors' library."""
+    """As the converter makes it from a checkpoint of the authors' library."""
     model = build_model(read_config(str(reduced)))
     meta = dict(type='VideoSparseFormer', arch='tiny', replicates=4, constants='library')
     torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'theirs.pth')

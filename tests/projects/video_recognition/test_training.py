@@ -88,7 +88,7 @@ def amp_on_a_cpu(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('mixed', [False, True])
 def test_the_recipe_resumes_to_the_same_weights(call_tool, smallest, tmp_path, mixed, amp_on_a_cpu):
-    """Mixup, random clips, drop path, average, the moments of AdamW and the loss scale go on."""
+    """Mixup, random clips, drop path, average, AdamW's moments and the loss scale continue."""
     given = '--cfg-options', 'optim_wrapper.clip_grad.max_norm=5.0' if mixed else FP32[1]
     call_tool('train.py', smallest, '--work-dir', 'whole', *given)
     options = '--work-dir', 'parts'

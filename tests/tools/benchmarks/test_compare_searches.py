@@ -1,4 +1,4 @@
-"""The comparison of searches: which runs it starts, and what it makes of their results."""
+"""The comparison of searches: the runs that it starts, and the table of their results."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ def tool(monkeypatch):
 
 @pytest.fixture
 def compare(tool, tmp_path, monkeypatch):
-    """Runs it with short stand-ins for the long runs; gives what was started and the rows."""
+    """Runs it with short substitutes for the long runs; returns the commands and the rows."""
 
     def run(*options):
         started = []

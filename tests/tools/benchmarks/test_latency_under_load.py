@@ -1,4 +1,4 @@
-"""Quiet and busy latency tables, side by side: how they are compared, and the neighbours."""
+"""Quiet and busy latency tables: the comparison, and the busy processes."""
 
 import importlib
 import json
@@ -47,7 +47,7 @@ def test_what_bends_the_ratios_is_found():
     worst = max(quiet, key=lambda candidate: abs(bent[candidate] / quiet[candidate] - 1))
     assert found == pytest.approx(abs(bent[worst] / quiet[worst] - 1))
     assert found > 0.05
-    # One odd table among the quiet ones moves the median of none.
+    # One outlier among the quiet tables does not change the median.
     by_kind = tool.compare([quiet, quiet, bent], [bent, quiet])
     assert by_kind == ([0, 0, found], [found, 0])
 
@@ -59,7 +59,7 @@ def test_neighbours_are_there_and_go():
 
 
 def test_the_command_compares_quiet_and_busy_tables(call_tool, monkeypatch, tmp_path):
-    """A measurement that every second table is 10 % off stands in; the neighbours are real."""
+    """With a fake measurement, 10 % off in every second table, and real busy processes."""
     seconds = []
 
     def measure(backbone, shape, space, engine, precision, dtype, given, progress):

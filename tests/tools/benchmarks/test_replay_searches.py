@@ -169,7 +169,7 @@ def test_what_the_wrong_table_costs(tmp_path, call_tool, refusal):
     rows = [line.split('|')[2:-1] for line in printed.splitlines() if '.json |' in line][1:]
     assert [row[0].strip() for row in rows] == [first, second]
     ratios = [[float(ratio) for ratio in row[1].replace(',', ' ').split()] for row in rows]
-    # Each leaves out most where its own engine is slow, which helps the other little.
+    # Each prunes most where its own engine is slow, which helps the other little.
     assert ratios[0][0] >= 0.4 > ratios[0][1]
     assert min(ratios[1][2:5]) >= 0.3
     latencies = [[float(cell) for cell in row[3:]] for row in rows]

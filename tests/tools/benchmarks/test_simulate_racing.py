@@ -1,4 +1,4 @@
-"""Racing, simulated: it costs no more images, drops what is worse, and follows from its seed."""
+"""Simulated racing: no more images, worse candidates are dropped, results follow the seed."""
 
 import pytest
 

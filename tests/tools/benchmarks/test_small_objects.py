@@ -1,4 +1,4 @@
-"""The showing of the paper's claims: which runs it starts, and what it makes of them."""
+"""The comparison on small objects: the runs that it starts, and the table."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ WINNER = [[0.5], [0.5], [0.5, 0.5, 0.5], [0.5]]
 
 @pytest.fixture
 def show(tmp_path, monkeypatch, capsys):
-    """Runs it with stand-ins for the long runs; gives what was started, and what it printed."""
+    """Runs it with substitutes for the long runs; returns the commands and the output."""
 
     def run(*options, fails_at=None, scores=SCORES):
         started = []
@@ -70,7 +70,7 @@ def test_everything_once_and_a_table(show, tmp_path):
     assert f'load_from={tmp_path}/adapt/epoch_1.pth' in options['random_1']
     ranked = Config.fromfile(options['random_1'][0])
     assert 'tools.benchmarks.rankings' in ranked.custom_imports.imports
-    assert ranked.optim_wrapper.optimizer.lr == 5e-4  # as the others are finetuned
+    assert ranked.optim_wrapper.optimizer.lr == 5e-4  # with the settings of the others' finetuning
     assert json.loads((tmp_path / 'claims.json').read_text()) == WINNER
     assert 'minutes left' in printed
     for part in (

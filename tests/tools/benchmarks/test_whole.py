@@ -41,7 +41,7 @@ def test_a_whole_model_predicts(name):
     found = []
     model.register_forward_hook(lambda module, args, out: found.append(out))
     Pass(run, Setup('cpu', 2), model)()
-    assert len(found[0]) == 2  # what was found in each image
+    assert len(found[0]) == 2  # predictions of each image
     assert not model.model.training
 
 

@@ -1,4 +1,4 @@
-"""Drawing the driving data set: on first use, once, whole, and never over something else."""
+"""Drawing the driving data set: on first use, once, complete, and never over other files."""
 
 import shutil
 import subprocess
@@ -95,7 +95,7 @@ def test_other_folders_are_not_touched(tmp_path):
         driving.write_driving(tmp_path / 'file', **TINY)
     with pytest.raises(BadInputError, match=r'cannot be drawn into .* set data_root'):
         driving.write_driving(tmp_path / 'file' / 'below', **TINY)
-    # An empty folder, or a link to one, is nobody's.
+    # An empty folder, or a link to one, may be used.
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'link').symlink_to(tmp_path / 'empty')
     driving.write_driving(tmp_path / 'link', **TINY)

@@ -1,4 +1,4 @@
-"""Driving scenes: what stands where, and what the cameras see of it."""
+"""Driving scenes: objects, their places, and their images in the cameras."""
 
 import cv2
 import numpy as np
@@ -92,7 +92,7 @@ def test_pixels_lie_where_the_corners_project(tmp_path, place):
         before, after = empty.view(channel, 0.0).image, frame.images[channel]
         changed = np.abs(after.astype(int) - before).max(2) > 12
         assert changed[expected == 1].mean() > 0.97
-        # What else changed is the rim and the narrow shadow on the ground.
+        # Other changed pixels are the rim and the narrow shadow on the ground.
         near = cv2.dilate((expected > 0).astype(np.uint8), np.ones((21, 21))).astype(bool)
         assert not changed[~near].any()
         owned = (ScenePainter(scene).view(channel, 0.0).owner == 0).sum() / OVERSAMPLING**2

@@ -1,4 +1,4 @@
-"""Driving scenes in nuScenes form, as the devkit and mmdet3d read and judge them."""
+"""Driving scenes in nuScenes form, as the devkit and mmdet3d read and evaluate them."""
 
 import json
 import pickle
@@ -47,7 +47,7 @@ def test_info_files_have_mmdet3ds_keys(root, shared):
     assert real['images']['CAM_BACK'].keys() == drawn['images']['CAM_BACK'].keys()
     boxes = [next(b[0] for b in x['cam_instances'].values() if b) for x in (real, drawn)]
     assert boxes[0].keys() == boxes[1].keys()
-    # The lidar frame is turned as in the real data: what is ahead lies along its y.
+    # The lidar frame is turned as in the real data: y points ahead.
     for info in (real, drawn):
         assert np.array(info['lidar_points']['lidar2ego'])[0, 1] == pytest.approx(1, abs=1e-3)
 
@@ -83,7 +83,7 @@ def test_the_devkit_sees_the_same_boxes(nusc, root):
             for instance in info['cam_instances'][channel]:
                 mine = CameraInstance3DBoxes([instance['bbox_3d']], origin=(0.5, 0.5, 0.5))
                 box = given[tuple(np.round(instance['bbox_3d'][:3], 2))]
-                # mmdet3d's boxes stand straight; cameras are tilted by a degree.
+                # mmdet3d's boxes are upright; cameras are tilted by a degree.
                 theirs = np.sort(box.corners().T, axis=0)
                 assert np.allclose(np.sort(mine.corners[0].numpy(), axis=0), theirs, atol=0.35)
                 assert instance['depth'] == pytest.approx(box.center[2], abs=1e-3)
@@ -142,12 +142,12 @@ def evaluate(metric_class, root, found, predictions):
 def test_the_searchs_metric_is_the_official_one_for_whatever_a_model_finds(root, tmp_path):
     found = dataset(root, 'val', test_mode=True)
     right, wrong, nothing = (list(perfect_predictions(found)) for _ in range(3))
-    for sample in wrong:  # where the car itself is, no other stands
+    for sample in wrong:  # no object where the car itself is
         sample['pred_instances_3d']['bboxes_3d'].tensor[:, :2] = 0
     for sample in nothing:
         boxes = sample['pred_instances_3d']
         sample['pred_instances_3d'] = {name: values[:0] for name, values in boxes.items()}
-    # Without any box the devkit would fail; those that meet none are worth as little.
+    # Without any box the devkit would fail; boxes that match none score the same.
     for theirs, ours in ((right, right), (wrong, nothing)):
         expected = evaluate(NuScenesMetric, root, found, theirs)
         values = evaluate(FullPrecisionNuScenesMetric, root, found, ours)

@@ -1,4 +1,4 @@
-"""Sections of the GPU kit: shares of the time, and none that ends another."""
+"""Sections of the GPU kit share the time; a failing one does not end the others."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_a_section_survives_what_ends_another(record, tmp_path, capfd):
     assert time.monotonic() - began < 20
     found = json.loads((tmp_path / 'gpu_check.json').read_text())['sections']
     assert [s['status'] for s in found.values()] == ['failed', 'failed', 'cut', 'done', 'done']
-    # What a section had found before its end is kept.
+    # Results of a section before its end are kept.
     assert all(found[name]['rows'] == [{'name': 'before'}] for name in ('raises', 'dies', 'hangs'))
     assert 'an illegal memory access' in found['raises']['reason']
     assert '-9' in found['dies']['reason']
