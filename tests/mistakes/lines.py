@@ -8,4 +8,5 @@ ROIS = 'analysis_tools/visualize_rois.py image.png former.py former.pth --shape 
 SPARSITY = 'analysis_tools/visualize_sparsity.py image.png config.py config.pth'
 COMPARE = 'benchmarks/compare_searches.py toy.py toy.py toy.pth --work-dir compared'
 REPLAY = 'benchmarks/replay_searches.py toy.py empty.csv --budget macs=0.7'
+PROXIES = 'benchmarks/proxies.py toy.py toy.pth'
 SMALL = 'analysis_tools/focus_share.py {configs}/sparseformer_small_objects.py'

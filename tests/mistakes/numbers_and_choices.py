@@ -5,6 +5,7 @@ from tests.mistakes.lines import (
     COMPARE,
     HOST,
     LATENCY,
+    PROXIES,
     REPLAY,
     ROIS,
     SMALL,
@@ -213,6 +214,14 @@ CHOICES: dict[str, list[Line]] = {
     ],
     'the small task: no folder': [
         ('benchmarks/small_objects.py', 'arguments are required: --work-dir'),
+    ],
+    'scores that predict: no finetunings': [
+        (PROXIES, 'the following arguments are required: --finetuned'),
+        (f'{PROXIES} --finetuned empty', 'has 0 finetuned settings; a rank correlation needs'),
+    ],
+    'scores that predict: numbers of images': [
+        (f'{PROXIES} --finetuned empty --images 1', '--images must be at least 2'),
+        (f'{PROXIES} --finetuned empty --images many', "invalid int value: 'many'"),
     ],
     'words that mean nothing': [
         ('analysis_tools/model_zoo.py configs', 'unrecognized arguments: configs'),

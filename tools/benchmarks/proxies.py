@@ -37,7 +37,7 @@ from sparse_mm.engine.command_line import (
     whole,
 )
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.quiet import build_quiet_runner
+from sparse_mm.engine.quiet import build_quiet_runner, without_prints
 from sparse_mm.engine.search.losses import LOSS
 from sparse_mm.engine.search.scorer import CandidateScorer
 from sparse_mm.engine.search.settings import SearchSettings
@@ -132,7 +132,8 @@ def score_all(
         raise BadInputError(f'{str(path)!r} has scores of another checkpoint; move it away.')
     runner = build_quiet_runner(cfg)
     report(check_checkpoint(args.checkpoint, runner.model, whole=True))
-    runner.load_checkpoint(args.checkpoint)
+    with without_prints():
+        runner.load_checkpoint(args.checkpoint)
     found: dict[str, list[dict]] = {}
     with progress_bar('Scoring', total=len(metrics) * len(args.images) * len(settings)) as bar:
         for metric in metrics:
@@ -239,6 +240,7 @@ def main() -> None:
     write_atomically(folder / 'proxies.md', '\n'.join(lines) + '\n')
     print('Rank correlation with the metric after finetuning, and standard errors (medians):')
     print('\n'.join(lines))
+    print(f'written: {folder}/proxies.md, proxies.json')
 
 
 if __name__ == '__main__':
