@@ -161,7 +161,8 @@ def test_importing_it_imports_no_host_package(tmp_path):
         before = set(sys.modules)
         import sparse_mm
         from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
-        for name in ('ShapesDataset', 'ShapePictures', 'PointingPictures', 'DrivingDataset'):
+        pictures = 'ShapePictures', 'PointingPictures', 'PointingPairs'
+        for name in ('ShapesDataset', 'DrivingDataset', *pictures):
             assert DATASETS.get(name).__name__ == name
         assert METRICS.get('MonoNuScenesMetric') and HOOKS.get('SparsitySearchHook')
         assert MODELS.get('SparseViT') and MODELS.get('LatentToPyramid')

@@ -99,9 +99,12 @@ def _last_checkpoint(folder: Path) -> str:
 
 
 def trial(seed: int, folder: Path, common: list[str]) -> dict[str, dict[str, Any]]:
-    """Trains the three models with one seed."""
+    """Trains the three models with one seed; the teacher's seconds count both of its trainings."""
     options = [f'randomness.seed={seed}', *common]
-    teacher = train('teacher_shapes', folder / f'teacher_{seed}', *options)
+    pretrained = train('pretrain_shapes', folder / f'pretrain_{seed}', *options)
+    init = f'model.backbone.init_cfg.checkpoint={pretrained["checkpoint"]}'
+    teacher = train('teacher_shapes', folder / f'teacher_{seed}', *options, init)
+    teacher = dict(teacher, seconds=pretrained['seconds'] + teacher['seconds'])
     init = f'model.teacher.init_cfg.checkpoint={teacher["checkpoint"]}'
     taught = train('bootstrap_shapes', folder / f'taught_{seed}', *options, init)
     # As many epochs as the other's time has room for, and one of its own at most more.

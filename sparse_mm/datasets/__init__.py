@@ -5,10 +5,10 @@ from typing import Any
 from mmengine.registry import DATASETS
 
 from sparse_mm.datasets.moved import DrivingDataset
-from sparse_mm.datasets.shape_pictures import PointingPictures, ShapePictures
+from sparse_mm.datasets.shape_pictures import PointingPairs, PointingPictures, ShapePictures
 from sparse_mm.deferred import register_deferred
 
-__all__ = ['DrivingDataset', 'PointingPictures', 'ShapePictures', 'ShapesDataset']
+__all__ = ['DrivingDataset', 'PointingPairs', 'PointingPictures', 'ShapePictures', 'ShapesDataset']
 
 register_deferred(DATASETS, 'sparse_mm.datasets.shapes', 'ShapesDataset')
 

@@ -32,6 +32,7 @@ class ShapePictures(BaseDataset):
 
     METAINFO = dict(classes=CLASSES)  # noqa: RUF012, as in the hosts' data sets
     SMALLEST = 6.5  # pixels of a radius: a smaller star would count as a sliver
+    LARGEST = 0.5  # of the picture
 
     def __init__(
         self,
@@ -43,10 +44,10 @@ class ShapePictures(BaseDataset):
     ) -> None:
         self.num_images, self.size, self.seed = num_images, size, seed
         self.radii = (radii[0], radii[1])
-        if not self.SMALLEST / size <= radii[0] <= radii[1] <= 0.5:
+        if not self.SMALLEST / size <= radii[0] <= radii[1] <= self.LARGEST:
             raise BadInputError(
-                f'radii must rise from {self.SMALLEST / size:.3f} ({self.SMALLEST} pixels) to 0.5 '
-                f'at most, not {tuple(radii)}.'
+                f'radii must rise from {self.SMALLEST / size:.3f} ({self.SMALLEST} pixels) to '
+                f'{self.LARGEST} at most, not {tuple(radii)}.'
             )
         super().__init__(**kwargs)
 
@@ -93,14 +94,64 @@ class PointingPictures(ShapePictures):
     def _draw(self, key: tuple[int, ...]) -> tuple[np.ndarray, int, np.ndarray]:
         rng = np.random.default_rng(key)
         image = textured_ground(self.size, rng)
+        label, mask = self._draw_disk(image, rng, (0, self.size), 4)
+        return image.clip(0, 255).astype(np.uint8), label, mask
+
+    def _draw_disk(
+        self, image: np.ndarray, rng: np.random.Generator, columns: tuple[float, float], ways: int
+    ) -> tuple[int, np.ndarray]:
+        """Draws a disk between two columns; gives which of some ways it points, and its mask."""
+        left, right = columns
         radius = self.size * np.exp(rng.uniform(*np.log(self.radii)))
-        centre = rng.uniform(radius, self.size - radius, 2)
+        centre = rng.uniform((left + radius, radius), (right - radius, self.size - radius))
         y, x = np.mgrid[: self.size, : self.size]
         x, y = x - centre[0], y - centre[1]
         mask = x**2 + y**2 <= radius**2
-        label = int(rng.integers(4))
-        angle = label * np.pi / 2 + rng.uniform(-TILT, TILT)
+        way = int(rng.integers(ways))
+        angle = way * 2 * np.pi / ways + rng.uniform(-TILT, TILT)
         bright = x * np.cos(angle) + y * np.sin(angle) > 0
         sides = np.where(bright, CONTRAST, -CONTRAST)[mask]
         image[mask] = rng.uniform(60, 195, 3) + sides[:, None]
-        return image.clip(0, 255).astype(np.uint8), label, mask
+        return way, mask
+
+
+@DATASETS.register_module()
+class PointingPairs(PointingPictures):
+    """Two such disks, side by side, point right or left; the class is whether both point one way.
+
+    One disk alone tells nothing about the class, so that it is learnt slowly from labels. Do not
+    flip these pictures if ``fine``.
+
+    Args:
+        num_images: Number of pictures.
+        radii: The least and the largest radius of a disk, of ``size``. Defaults to (0.12, 0.25).
+        fine: Whether the class says which way each disk points: four classes. Defaults to False.
+        **kwargs: As for :class:`PointingPictures`.
+    """
+
+    METAINFO = dict(classes=('same', 'opposite'))  # noqa: RUF012, as above
+    LARGEST = 0.25  # each disk has half of the picture
+    WAYS = 'right', 'left'
+
+    def __init__(
+        self,
+        num_images: int,
+        radii: tuple[float, float] = (0.12, 0.25),
+        fine: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.fine = fine
+        if fine:
+            names = [f'{one}, {other}' for one in self.WAYS for other in self.WAYS]
+            kwargs['metainfo'] = dict(dict(classes=names), **(kwargs.get('metainfo') or {}))
+        super().__init__(num_images, radii=radii, **kwargs)
+
+    def _draw(self, key: tuple[int, ...]) -> tuple[np.ndarray, int, np.ndarray]:
+        rng = np.random.default_rng(key)
+        image = textured_ground(self.size, rng)
+        one, mask = self._draw_disk(image, rng, (0, self.size / 2), len(self.WAYS))
+        other, mask_of_other = self._draw_disk(
+            image, rng, (self.size / 2, self.size), len(self.WAYS)
+        )
+        label = 2 * one + other if self.fine else int(one != other)
+        return image.clip(0, 255).astype(np.uint8), label, mask | mask_of_other

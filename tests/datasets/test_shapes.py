@@ -107,17 +107,40 @@ def test_pictures_show_one_shape_each_and_follow_from_the_seed():
     assert not np.array_equal(first['img'], build(1)[0]['img'])
 
 
+def quarter_turns(image, mask):
+    """Where the bright half of a disk lies: 0 is right, 1 is down."""
+    image = image.mean(axis=2)
+    bright = mask & (image > image[mask].mean())
+    (up, left), (y, x) = (np.argwhere(part).mean(axis=0) for part in (mask, bright))
+    return round(np.arctan2(y - up, x - left) / (np.pi / 2)) % 4
+
+
 def test_disks_point_where_their_class_says():
     settings = dict(type='PointingPictures', num_images=24, size=64, radii=(0.1, 0.3), pipeline=[])
     dataset = DATASETS.build(settings)
     assert dataset.metainfo['classes'] == ('right', 'down', 'left', 'up')
     assert {dataset[i]['gt_label'] for i in range(24)} == {0, 1, 2, 3}
     for i in range(24):
-        image, mask = dataset[i]['img'].mean(axis=2), dataset[i]['mask']
-        bright = mask & (image > image[mask].mean())
-        (up, left), (y, x) = (np.argwhere(part).mean(axis=0) for part in (mask, bright))
-        turns = np.arctan2(y - up, x - left) / (np.pi / 2)
-        assert round(turns) % 4 == dataset[i]['gt_label']
+        assert quarter_turns(dataset[i]['img'], dataset[i]['mask']) == dataset[i]['gt_label']
     assert np.array_equal(dataset[3]['img'], DATASETS.build(settings)[3]['img'])
     with pytest.raises(BadInputError, match=r'radii must rise from 0\.062'):
         DATASETS.build(dict(settings, radii=(0.05, 0.3)))
+
+
+def test_a_pair_of_disks_counts_as_same_or_opposite():
+    settings = dict(type='PointingPairs', num_images=48, size=64, radii=(0.1, 0.25), pipeline=[])
+    coarse, fine = DATASETS.build(settings), DATASETS.build(dict(settings, fine=True))
+    assert coarse.metainfo['classes'] == ('same', 'opposite')
+    names = fine.metainfo['classes']
+    assert {fine[i]['gt_label'] for i in range(48)} == set(range(len(names))) == {0, 1, 2, 3}
+    for i in range(48):
+        image, mask = coarse[i]['img'], coarse[i]['mask']
+        left, right = mask.copy(), mask.copy()
+        left[:, 32:] = right[:, :32] = False
+        left, right = quarter_turns(image, left), quarter_turns(image, right)
+        assert coarse[i]['gt_label'] == int(left != right)
+        ways = {0: 'right', 2: 'left'}
+        assert names[fine[i]['gt_label']] == f'{ways[left]}, {ways[right]}'
+        assert np.array_equal(image, fine[i]['img'])
+    with pytest.raises(BadInputError, match=r'radii must rise from 0\.062.* to 0\.25'):
+        DATASETS.build(dict(settings, radii=(0.1, 0.3)))

@@ -11,6 +11,6 @@ model = dict(
         patch_size=8,
         dim=128,
         depth=6,
-        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/teacher_shapes/epoch_8.pth'),
+        init_cfg=dict(type='Pretrained', checkpoint='work_dirs/teacher_shapes/epoch_2.pth'),
     ),
 )

@@ -213,13 +213,15 @@ def test_the_small_trial_in_short(call_tool, tmp_path):
         *('val_dataloader.dataset.num_images=32', 'train_cfg.val_interval=1'),
         *('test_dataloader.dataset.num_images=32', 'model.backbone.dim=64'),
     ]
-    call_tool(
-        'train.py', CONFIGS / 'teacher_shapes.py', '--work-dir', 'teacher', '--cfg-options', *few,
-        'model.head.in_channels=64',
-    )  # fmt: skip
+    few.append('model.head.in_channels=64')
+    inits = dict(pretrain=[], teacher=['model.backbone.init_cfg.checkpoint=pretrain/epoch_1.pth'])
+    for name, init in inits.items():
+        config = CONFIGS / f'{name}_shapes.py'
+        log = call_tool('train.py', config, '--work-dir', name, '--cfg-options', *few, *init)
+        assert 'accuracy/top1' in log
     student = [
-        *few[:-1],
-        *('model.backbone.arch.dims=(64,64)', 'model.teacher.dim=64', 'model.head.in_channels=64'),
+        *(option for option in few if option != 'model.backbone.dim=64'),
+        *('model.backbone.arch.dims=(64,64)', 'model.teacher.dim=64'),
         'model.teacher.init_cfg.checkpoint=teacher/epoch_1.pth',
     ]
     config = CONFIGS / 'bootstrap_shapes.py'

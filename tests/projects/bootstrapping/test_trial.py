@@ -12,7 +12,9 @@ def test_the_student_alone_gets_at_least_the_others_time(tmp_path, monkeypatch, 
     def train(name, folder, *options):
         runs.append((name, folder.name, options))
         step = 0.3 if name == 'bootstrap_shapes' else 0.2
-        accuracy = dict(teacher_shapes=90.0, bootstrap_shapes=88.0, student_shapes=70.0)[name]
+        accuracy = dict(
+            pretrain_shapes=80.0, teacher_shapes=90.0, bootstrap_shapes=88.0, student_shapes=70.0
+        )[name]
         return dict(accuracy=accuracy, seconds=10, step=step, checkpoint=f'{folder.name}.pth')
 
     monkeypatch.setattr(trial, 'train', train)
@@ -20,14 +22,15 @@ def test_the_student_alone_gets_at_least_the_others_time(tmp_path, monkeypatch, 
     monkeypatch.setattr('sys.argv', [*arguments, '--cfg-options', 'a=1'])
     trial.main()
     names = [folder for _, folder, _ in runs]
-    assert names[4:] == ['teacher_3', 'taught_3', 'once_3', 'alone_3']
+    assert names[5:] == ['pretrain_3', 'teacher_3', 'taught_3', 'once_3', 'alone_3']
     assert all('a=1' in options for *_, options in runs)
-    assert 'model.teacher.init_cfg.checkpoint=teacher_3.pth' in runs[5][2]
-    # Eight epochs of 0.3 s are as long as twelve of 0.2 s.
-    assert {'randomness.seed=3', 'train_cfg.max_epochs=12'} <= set(runs[7][2])
+    assert 'model.backbone.init_cfg.checkpoint=pretrain_3.pth' in runs[6][2]
+    assert 'model.teacher.init_cfg.checkpoint=teacher_3.pth' in runs[7][2]
+    # Four epochs of 0.3 s are as long as six of 0.2 s.
+    assert {'randomness.seed=3', 'train_cfg.max_epochs=6'} <= set(runs[9][2])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == '| mean | 90.0 | 88.0 | 70.0 | |'
-    assert lines[-2] == '| 3 | 90.0 | 88.0 | 70.0 | 10, 10, 10 |'
+    assert lines[-2] == '| 3 | 90.0 | 88.0 | 70.0 | 20, 10, 10 |'
 
 
 def test_what_was_trained_is_not_trained_again(tmp_path, monkeypatch):
