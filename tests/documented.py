@@ -155,5 +155,6 @@ OTHERS = {
     r'export (COCO|IMAGENET|NUSCENES|KINETICS)_ROOT=/my/\w+': 'sparse_mm/engine/hosts/datasets.py',
     r'export PYTHONPATH=work_dirs/gpu_site PYTHONUNBUFFERED=1': 'docs/gpu.md',
     r'configs=projects/bootstrapping/configs': 'projects/bootstrapping/trial.py',
+    r'python projects/bootstrapping/trial\.py --.*': 'projects/bootstrapping/trial.py',
     r'for model in video image; do|done': 'docs/results.md',
 }

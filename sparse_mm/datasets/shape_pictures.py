@@ -30,7 +30,7 @@ class ShapePictures(BaseDataset):
         BadInputError: Shapes would be too small to be told apart, or larger than the picture.
     """
 
-    METAINFO = dict(classes=CLASSES)  # noqa: RUF012, as in the hosts' data sets
+    METAINFO: dict[str, Any] = dict(classes=CLASSES)  # noqa: RUF012, as in the hosts' data sets
     SMALLEST = 6.5  # pixels of a radius: a smaller star would count as a sliver
     LARGEST = 0.5  # of the picture
 
