@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sparse_mm.cpu.conditions import disabled, may_take
 from sparse_mm.cpu.linear import OneDNNLinear
+from sparse_mm.cpu.sampling import SamplingByRows
 from sparse_mm.models.backbones.bootstrapped_sparse_former import (
     BootstrappedSparseFormer,
     Focusing,
@@ -66,5 +67,5 @@ class SparseFormersOnCPU:
         if isinstance(model.stem, (EarlyConvolution, ResNetC2)):
             images = images.contiguous(memory_format=torch.channels_last)
         many = images.shape[0] * model.token_rois.shape[0] >= TOKENS
-        with disabled(), OneDNNLinear() if many else nullcontext():
+        with disabled(), SamplingByRows(), OneDNNLinear() if many else nullcontext():
             return model(images)

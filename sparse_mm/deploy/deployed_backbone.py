@@ -341,7 +341,8 @@ def _code_of(modules: tuple[str, ...]) -> str:
     paths = {getattr(sys.modules.get(name), '__file__', None) for name in modules}
     ours = Path(__file__).resolve().parents[1]
     files = {Path(path) for path in paths if path}
-    files |= {*ours.glob('models/**/*.py'), ours / 'deploy' / 'export.py'}
+    graphs = ours / 'deploy' / 'export.py', ours / 'deploy' / 'operators.py'
+    files |= {*ours.glob('models/**/*.py'), *graphs}
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda path: path.name):
         digest.update(path.name.encode() + path.read_bytes())

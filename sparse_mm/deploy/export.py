@@ -18,10 +18,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparse_mm.errors import BadInputError
 
-# Has GridSample and LayerNormalization, and is what PyTorch's exporter itself is written for.
+# Has LayerNormalization, and is what PyTorch's exporter itself is written for.
 OPSET = 18
-# The first whose GridSample reads clips, too.
-OPSET_OF_CLIPS = 20
 # Largest difference from PyTorch, of an output's largest value.
 TOLERANCE = 1e-3
 # The input of an exported graph, and its dimension where that is free.
@@ -89,12 +87,7 @@ def write_onnx(
         free_batch: Whether the graph takes any number of images; else ``B``.
     """
     # Imported here: the other format needs none of it.
-    from onnxscript import opset18 as op
-
-    def stable_sort(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
-        """Operators that PyTorch's exporter lacks; TopK also keeps the order of equal values."""
-        count: Any = op.Constant(value_ints=[x.shape[dim]])
-        return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)
+    from sparse_mm.deploy.operators import translations
 
     # It logs each node that it does not fold.
     logging.getLogger('onnxscript').setLevel(logging.ERROR)
@@ -105,11 +98,11 @@ def write_onnx(
             program,
             input_names=[IMAGES],
             output_names=list(names),
-            opset_version=OPSET_OF_CLIPS if images.dim() == 5 else OPSET,
+            opset_version=OPSET,
             dynamo=True,
             verbose=False,
             optimize=False,
-            custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
+            custom_translation_table=translations(),
         )
     _simplify(exported.model)
     exported.model.metadata_props.update(meta)
