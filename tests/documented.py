@@ -12,6 +12,8 @@ PAGES = (
     *sorted(ROOT.glob('docs/*.md')),
     *sorted(ROOT.glob('projects/*/README.md')),
 )
+# How a command within a sentence begins.
+COMMAND = r'([A-Z_]+=\S+ )?(python3?|make|pip|bash|mim) '
 
 
 class Command(NamedTuple):
@@ -28,14 +30,21 @@ class Command(NamedTuple):
 
 
 def lines() -> list[tuple[str, str]]:
-    """All lines of the pages' shell blocks, with the page; continued lines are joined."""
+    """All lines of the pages' shell blocks, and commands within their text, with the page.
+
+    Continued lines are joined.
+    """
     found = []
     for page in PAGES:
-        for block in re.findall(r'```bash\n(.*?)```', page.read_text(), re.S):
+        text = page.read_text()
+        bare = []
+        for block in re.findall(r'```bash\n(.*?)```', text, re.S):
             for line in block.replace('\\\n', ' ').splitlines():
-                bare = ' '.join(re.sub(r'(^|\s)#.*', '', line).split())
-                if bare:
-                    found.append((page.relative_to(ROOT).as_posix(), bare))
+                bare.append(re.sub(r'(^|\s)#.*', '', line))
+        prose = re.sub(r'```.*?```', '', text, flags=re.S)
+        bare += [code for code in re.findall(r'`([^`]+)`', prose) if re.match(COMMAND, code)]
+        name = page.relative_to(ROOT).as_posix()
+        found += [(name, ' '.join(line.split())) for line in bare if line.strip()]
     return found
 
 
@@ -44,7 +53,8 @@ def split() -> tuple[list[Command], list[tuple[str, str]]]:
     commands, others = [], []
     for page, line in lines():
         words = shlex.split(line)
-        place = next((i for i, w in enumerate(words) if re.fullmatch(r'tools/.+\.py', w)), None)
+        scripts = (i for i, w in enumerate(words) if re.fullmatch(r'(tools|projects)/.+\.py', w))
+        place = next(scripts, None)
         if place is None:
             others.append((page, line))
         else:
@@ -113,6 +123,9 @@ RUN_BY = {
     'tools/benchmarks/replay_searches.py': (
         'tools/benchmarks/test_replay_searches.py::test_prints_a_table',
     ),
+    'tools/benchmarks/proxies.py': (
+        'tools/benchmarks/test_proxies.py::test_scores_each_setting_once',
+    ),
     'tools/benchmarks/simulate_racing.py': (f'{HERE}::test_racing_is_simulated',),
     'tools/benchmarks/scaling.py': (
         'tools/benchmarks/test_scaling.py::test_searches_are_timed_on_one_and_two_processes',
@@ -120,6 +133,13 @@ RUN_BY = {
     'tools/benchmarks/latency_under_load.py': (
         'tools/benchmarks/test_latency_under_load.py'
         '::test_the_command_compares_quiet_and_busy_tables',
+    ),
+    'tools/benchmarks/small_objects.py': (
+        'tools/benchmarks/test_small_objects.py::test_everything_once_and_a_table',
+    ),
+    'projects/bootstrapping/trial.py': (
+        'projects/bootstrapping/test_trial.py'
+        '::test_the_student_alone_gets_at_least_the_others_time',
     ),
     'tools/benchmarks/mmcv_ops.py': (f'{HERE}::test_operators_are_compared',),
     'tools/deployment/export.py': (
@@ -139,7 +159,7 @@ RUN_BY = {
 }
 # Other lines of the shell, and the file that runs them or has what they name.
 OTHERS = {
-    r'make (demo|setup|lint|test|test-slow|docs)( PYTEST_ARGS=".*")?': 'Makefile',
+    r'make [\w-]+( (MMCV=compiled|STACK=onedl|PYTHON=python3\.11|PYTEST_ARGS=".*"))?': 'Makefile',
     r'\.ci/run': '.github/workflows/ci.yml',
     r'pip install( --no-build-isolation -c \S+)? -r requirements/(build|runtime)\.txt': (
         'tools/setup_env.py'
@@ -147,7 +167,16 @@ OTHERS = {
     r'pip install -r requirements/(deployment|video)\.txt': 'requirements/tests.txt',
     r'pip install --no-deps --no-build-isolation -e \.': 'tools/setup_env.py',
     r'pip show -q mmcv \|\| pip install -r requirements/mmcv-lite\.txt': 'tools/setup_env.py',
-    r'pip install "sparse_mm\[deploy\]"': 'setup.cfg',
+    r'pip install( -e)? "(sparse_mm|\.)\[(deploy|det)\]"': 'setup.cfg',
+    r'pip uninstall sparse_mm': 'setup.cfg',
+    r'pip install pre-commit': '.pre-commit-config.yaml',
+    r'pip install -r requirements/gpu\.txt --no-deps': 'requirements/gpu.txt',
+    r'pip install --target': 'docs/tools.md',
+    r'pip install cityscapesscripts && CITYSCAPES_DATASET=FOLDER csCreateTrainIdLabelImgs': (
+        'sparse_mm/engine/hosts/datasets.py'
+    ),
+    r'mim (train|test|search|download) sparse_mm( .*)?': 'tests/test_wheel.py',
+    r'python -m tools\.benchmarks\.traffic': 'tests/cuda/test_traffic.py',
     r'CFLAGS=-g0 pip install .* --target compiled -r requirements/mmcv\.txt': '.ci/run',
     r'PYTHONPATH=compiled python -m pytest tests/mmcv_ops': '.ci/run',
     r'bash tools/gpu_wheels\.sh( FOLDER 3\.11)?': 'tools/gpu_wheels.sh',
@@ -155,6 +184,5 @@ OTHERS = {
     r'export (COCO|IMAGENET|NUSCENES|KINETICS)_ROOT=/my/\w+': 'sparse_mm/engine/hosts/datasets.py',
     r'export PYTHONPATH=work_dirs/gpu_site PYTHONUNBUFFERED=1': 'docs/gpu.md',
     r'configs=projects/bootstrapping/configs': 'projects/bootstrapping/trial.py',
-    r'python projects/bootstrapping/trial\.py --.*': 'projects/bootstrapping/trial.py',
     r'for model in video image; do|done': 'docs/results.md',
 }

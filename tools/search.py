@@ -42,7 +42,10 @@ from sparse_mm.search.evolution import STRATEGIES
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line; what is not given comes from the config's SparsitySearchHook."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Options that are not given come from the config's SparsitySearchHook, if any.",
+    )
     add_config_options(parser)
     parser.add_argument('checkpoint', help='weights, which should be adapted to sparsity')
     parser.add_argument(
@@ -52,29 +55,52 @@ def parse_args() -> argparse.Namespace:
         'latency=0.6..0.7; several give one winner each',
     )
     parser.add_argument(
-        '--metric', help="the score: coco/bbox_mAP, …, of the config's evaluator; or loss"
+        '--metric', help="the score: a metric of the config's evaluator, as coco/bbox_mAP; or loss"
     )
     parser.add_argument(
-        '--rule', choices=['greater', 'less'], help='whether a greater or a smaller score is better'
+        '--rule',
+        choices=['greater', 'less'],
+        help='whether a greater or a smaller score is better (default: greater)',
     )
     parser.add_argument(
-        '--evaluations', type=whole, help='number of settings to score for each budget'
+        '--evaluations',
+        type=whole,
+        help='number of settings to score for each budget (default: 2000)',
     )
-    parser.add_argument('--generations', type=whole, help='the same, as a number of populations')
-    parser.add_argument('--population', type=whole, help='number of settings in a generation')
     parser.add_argument(
-        '--parents', type=whole, help='number of the best settings that have offspring'
+        '--generations', type=whole, help='the same, as a number of populations (default: 20)'
     )
-    parser.add_argument('--mutation', type=finite, help='probability of changing a ratio')
-    parser.add_argument('--strategy', choices=STRATEGIES, help='strategy of the search')
-    parser.add_argument('--seed', type=whole, help='seed of all random numbers')
-    parser.add_argument('--choices', nargs='+', type=finite, help='ratios to choose from')
     parser.add_argument(
-        '--stage-limits', nargs='+', type=finite, help='largest ratio of each stage'
+        '--population', type=whole, help='number of settings in a generation (default: 100)'
     )
-    parser.add_argument('--num-images', type=whole, help='number of validation images for a score')
     parser.add_argument(
-        '--finalists', type=whole, help='number of settings that are scored again, on more images'
+        '--parents',
+        type=whole,
+        help='number of the best settings that have offspring (default: 25)',
+    )
+    parser.add_argument(
+        '--mutation', type=finite, help='probability of changing a ratio (default: 0.1)'
+    )
+    parser.add_argument(
+        '--strategy', choices=STRATEGIES, help='strategy of the search (default: evolution)'
+    )
+    parser.add_argument('--seed', type=whole, help='seed of all random numbers (default: 0)')
+    parser.add_argument(
+        '--choices', nargs='+', type=finite, help='ratios to choose from (default: 0 0.1 … 0.8)'
+    )
+    parser.add_argument(
+        '--stage-limits',
+        nargs='+',
+        type=finite,
+        help='largest ratio of each stage (default: no limit)',
+    )
+    parser.add_argument(
+        '--num-images', type=whole, help='number of validation images for a score (default: 500)'
+    )
+    parser.add_argument(
+        '--finalists',
+        type=whole,
+        help='number of settings that are scored again, on more images (default: 5)',
     )
     parser.add_argument(
         '--final-images', type=whole, help='number of images for the finalists (default: all)'
@@ -84,16 +110,21 @@ def parse_args() -> argparse.Namespace:
         nargs=2,
         type=whole,
         metavar=('H', 'W'),
-        help='image size for latencies and MACs',
+        help='image size for latencies and MACs (default: the most frequent one of the validation)',
     )
-    parser.add_argument('--batch', type=whole, help='batch size for latencies and MACs')
+    parser.add_argument(
+        '--batch', type=whole, help='batch size for latencies and MACs (default: 4)'
+    )
     add_engine_options(parser)
-    parser.add_argument('--dtype', help='dtype of latencies: float32, float16, bfloat16')
     parser.add_argument(
-        '--latency-table', help='JSON file of tools/analysis_tools/latency_table.py'
+        '--dtype', help='dtype of latencies: float32, float16, bfloat16 (default: float32)'
     )
     parser.add_argument(
-        '--latency-seconds', type=finite, help='about how long to measure latencies'
+        '--latency-table',
+        help='JSON file of tools/analysis_tools/latency_table.py (default: measure here)',
+    )
+    parser.add_argument(
+        '--latency-seconds', type=finite, help='about how long to measure latencies (default: 60)'
     )
     return parser.parse_args()
 

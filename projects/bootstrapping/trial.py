@@ -43,7 +43,13 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', required=True, help='folder for all runs')
-    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument(
+        '--seeds',
+        type=whole,
+        nargs='+',
+        default=[0, 1, 2],
+        help='seeds of the runs (default: 0 1 2)',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',

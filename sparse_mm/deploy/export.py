@@ -89,8 +89,9 @@ def write_onnx(
     # Imported here: the other format needs none of it.
     from sparse_mm.deploy.operators import translations
 
-    # It logs each node that it does not fold.
-    logging.getLogger('onnxscript').setLevel(logging.ERROR)
+    # They log each node that they do not fold or merge.
+    for name in ('onnxscript', 'onnx_ir'):
+        logging.getLogger(name).setLevel(logging.ERROR)
     # By the plain attention: the exporter loses how the CPU's fused one lays out its result.
     with sdpa_kernel(SDPBackend.MATH), redirect_stdout(sys.stderr):
         program = captured(module, images, free_batch)

@@ -88,7 +88,8 @@ def test_a_folder_gives_a_picture_for_each_and_names_what_is_none(
     for name in ('a.png', 'a.jpg', 'b.png'):
         cv2.imwrite(str(folder / name), cv2.imread(str(tmp_path / image)))
     (folder / 'notes.txt').write_text('not a picture')
-    call_tool(TOOL, 'pictures', config, weights, '--out', 'drawn')
+    log = call_tool(TOOL, 'pictures', config, weights, '--out', 'drawn')
+    assert log.startswith('written: drawn, 3 images (on average ') and log.count('written') == 1
     names = sorted(path.name for path in (tmp_path / 'drawn').iterdir())
     assert names == ['a.jpg.png', 'a.png.png', 'b.png']
     (folder / 'c.png').write_text('not a picture')

@@ -60,12 +60,16 @@ def parse_args() -> argparse.Namespace:
         'overrides of it, key=value (pruning_ratios=random: drawn in every pass)',
     )
     parser.add_argument('--preset', choices=list(PRESETS), help="one of the documentation's tables")
-    parser.add_argument('--baseline', metavar='NAME', help='a run (default: the first)')
-    parser.add_argument('--train', action='store_true', help='training steps: forward and backward')
+    parser.add_argument(
+        '--baseline', metavar='NAME', help='run to compare the others with (default: the first)'
+    )
+    parser.add_argument(
+        '--train', action='store_true', help='time training steps: forward and backward'
+    )
     parser.add_argument(
         '--whole',
         action='store_true',
-        help="the configs' whole models: backbone, neck, heads, post-processing",
+        help="time the configs' whole models: backbone, neck, heads, post-processing",
     )
     parser.add_argument('--batch', type=whole, help="images or clips (default: the preset's, or 1)")
     parser.add_argument(
@@ -105,8 +109,8 @@ def parse_args() -> argparse.Namespace:
         '--matrix',
         type=whole,
         metavar='SIDE',
-        help='of the matrices whose product gives the rate of the machine (default: 2048, and 8192 '
-        'on CUDA, which smaller ones do not fill)',
+        help='side of the square matrices whose product gives the rate of the machine (default: '
+        '2048, and 8192 on CUDA, because smaller ones do not use the whole GPU)',
     )
     parser.add_argument('--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument('--json', help='file to write the figures to')

@@ -33,7 +33,11 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--table', nargs='+', choices=[*TABLES, 'all'], default=['all'], help='default: all'
+        '--table',
+        nargs='+',
+        choices=[*TABLES, 'all'],
+        default=['all'],
+        help='tables to build (default: all)',
     )
     parser.add_argument(
         '--only', nargs='+', default=[], metavar='ROW', help='names of the rows to measure'

@@ -60,10 +60,18 @@ def parse_args() -> argparse.Namespace:
         'config or the checkpoint)',
     )
     parser.add_argument(
-        '--engine', nargs='+', choices=list(ENGINES), default=['torch', 'onnxruntime', 'openvino']
+        '--engine',
+        nargs='+',
+        choices=list(ENGINES),
+        default=['torch', 'onnxruntime', 'openvino'],
+        help='engines to compare (default: torch onnxruntime openvino)',
     )
     parser.add_argument(
-        '--precision', nargs='+', choices=list(PRECISIONS), default=list(PRECISIONS)
+        '--precision',
+        nargs='+',
+        choices=list(PRECISIONS),
+        default=list(PRECISIONS),
+        help='precisions of the backbone in each engine (default: all)',
     )
     parser.add_argument('--images', type=whole, default=8, help='test samples to run (default: 8)')
     parser.add_argument(

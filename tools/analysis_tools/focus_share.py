@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
     parser.add_argument('checkpoint', nargs='?', help='its weights (default: untrained)')
-    parser.add_argument('--images', type=whole, help='how many pictures (default: all)')
+    parser.add_argument('--images', type=whole, help='number of images (default: all)')
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
 

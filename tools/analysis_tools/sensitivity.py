@@ -48,17 +48,26 @@ FOLDER = 'sensitivity'
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line; what is not given comes from the config's SparsitySearchHook."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Options that are not given come from the config's SparsitySearchHook, if any.",
+    )
     add_config_options(parser)
     parser.add_argument('checkpoint', help='weights, dense or adapted to sparsity')
-    parser.add_argument('--metric', help="the score, of the config's evaluator: coco/bbox_mAP")
     parser.add_argument(
-        '--rule', choices=['greater', 'less'], help='whether a greater or a smaller score is better'
+        '--metric', help="the score: a metric of the config's evaluator, as coco/bbox_mAP"
+    )
+    parser.add_argument(
+        '--rule',
+        choices=['greater', 'less'],
+        help='whether a greater or a smaller score is better (default: greater)',
     )
     parser.add_argument(
         '--ratios', nargs='+', type=finite, help='ratios to score (default: those of the search)'
     )
-    parser.add_argument('--num-images', type=whole, help='number of validation images for a score')
+    parser.add_argument(
+        '--num-images', type=whole, help='number of validation images for a score (default: 500)'
+    )
     parser.add_argument('--seed', type=whole, help='seed of the choice of validation images')
     parser.add_argument(
         '--shape', nargs=2, type=whole, metavar=('H', 'W'), help='image size for the MACs'

@@ -223,10 +223,19 @@ def read_model(cfg: Config, checkpoint: str) -> nn.Module:
     return model
 
 
-def draw_pictures(drawer: Drawer, targets: dict[str, Path], quiet: bool) -> None:
-    """Draws pictures, each into a file of its own."""
-    broken = []
-    for path, target in progress_bar('Drawing', targets.items(), quiet=quiet):
+def draw_pictures(drawer: Drawer, targets: dict[str, Path], alone: bool) -> None:
+    """Draws pictures, each into a file of its own.
+
+    Args:
+        drawer: Draws a picture.
+        targets: The file to write for each picture.
+        alone: Whether there is one picture, and no folder of them.
+
+    Raises:
+        BadInputError: Some files are no images; the others are drawn.
+    """
+    broken, shares = [], []
+    for path, target in progress_bar('Drawing', targets.items(), quiet=alone):
         try:
             read_picture(path)
         except BadInputError:
@@ -234,9 +243,12 @@ def draw_pictures(drawer: Drawer, targets: dict[str, Path], quiet: bool) -> None
             continue
         figure, share = drawer.figure(path)
         figure.savefig(target)
+        shares.append(share)
+    if shares:
+        what = target if alone else f'{target.parent}, {len(shares)} images'
         print(
-            f'written: {target} (on average {share:.0%} of the {drawer.layers} layers computed a '
-            'pixel)'
+            f'written: {what} (on average {np.mean(shares):.0%} of the {drawer.layers} layers '
+            'computed a pixel)'
         )
     if broken:
         raise BadInputError(
@@ -294,7 +306,7 @@ def main() -> None:
     if clip is not None:
         draw_clip(drawer, clip)
     else:
-        draw_pictures(drawer, targets, quiet=alone)
+        draw_pictures(drawer, targets, alone)
 
 
 if __name__ == '__main__':

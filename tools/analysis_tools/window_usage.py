@@ -42,7 +42,10 @@ def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
-    parser.add_argument('--checkpoint', help='weights; which windows matter depends on them')
+    parser.add_argument(
+        '--checkpoint',
+        help='weights, which decide what windows are selected (default: random ones)',
+    )
     parser.add_argument(
         '--ratios',
         help="pruning ratios, as JSON or a JSON file; by default the config's or the checkpoint's",

@@ -41,19 +41,36 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('tune_config', help='config of the finetuning')
     parser.add_argument('checkpoint', help='weights adapted to sparsity')
     parser.add_argument('--budget', nargs='+', required=True, help='as for tools/search.py')
-    parser.add_argument('--evaluations', type=whole, default=40, help='for each budget')
+    parser.add_argument(
+        '--evaluations',
+        type=whole,
+        default=40,
+        help='settings to score for each budget (default: 40)',
+    )
     parser.add_argument(
         '--strategies',
         nargs='+',
         choices=STRATEGIES,
         default=['random', 'evolution'],
-        help='ways of searching to compare',
+        help='strategies to compare (default: random evolution)',
     )
-    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='of the searches')
     parser.add_argument(
-        '--tune-seeds', type=whole, nargs='+', default=[0, 1, 2], help='of each finetuning'
+        '--seeds',
+        type=whole,
+        nargs='+',
+        default=[0, 1, 2],
+        help='seeds of the searches (default: 0 1 2)',
     )
-    parser.add_argument('--jobs', type=whole, default=1, help='searches and finetunings at a time')
+    parser.add_argument(
+        '--tune-seeds',
+        type=whole,
+        nargs='+',
+        default=[0, 1, 2],
+        help='seeds of the finetunings (default: 0 1 2)',
+    )
+    parser.add_argument(
+        '--jobs', type=whole, default=1, help='searches and finetunings at a time (default: 1)'
+    )
     parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
     return parser.parse_args()
 

@@ -40,7 +40,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_config_options(parser)
     parser.add_argument('--batch', type=whole, default=2, help='images (default: 2)')
-    parser.add_argument('--seconds', type=finite, default=20, help='of a table (default: 20)')
+    parser.add_argument(
+        '--seconds', type=finite, default=20, help='seconds to measure a table (default: 20)'
+    )
     parser.add_argument('--turns', type=whole, default=3, help='tables of each kind (default: 3)')
     parser.add_argument('--neighbours', type=whole, default=4, help='busy processes (default: 4)')
     parser.add_argument('--json', help='file for the figures')

@@ -56,9 +56,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='the adapted weights that all finetunings started from')
     parser.add_argument('--finetuned', required=True, help='folder of compare_searches.py')
     parser.add_argument(
-        '--images', type=whole, nargs='+', default=[25, 50, 100], help='numbers of images to try'
+        '--images',
+        type=whole,
+        nargs='+',
+        default=[25, 50, 100],
+        help='numbers of images of a score (default: 25 50 100)',
     )
-    parser.add_argument('--metric', help="of the config's evaluator (default: the search's own)")
+    parser.add_argument('--metric', help="metric of the config's evaluator (default: the search's)")
     return parser.parse_args()
 
 

@@ -40,13 +40,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of the searches')
     parser.add_argument('histories', nargs='+', help='their history.csv, all of one checkpoint')
-    parser.add_argument('--evaluations', type=whole, nargs='+', default=[40, 80, 160])
+    parser.add_argument(
+        '--evaluations',
+        type=whole,
+        nargs='+',
+        default=[40, 80, 160],
+        help='settings to score for each budget (default: 40 80 160)',
+    )
     parser.add_argument('--budget', nargs='+', help='as for tools/search.py')
     parser.add_argument('--latency-table', help='as for tools/search.py')
     parser.add_argument(
         '--other-table',
-        help='latency table of another engine: tells, too, which setting is best by each of them, '
-        'and what it costs by the other',
+        help='latency table of another engine: also reports which setting is best by each of the '
+        'tables, and its latency by the other',
     )
     parser.add_argument('--population', type=whole, help='as for tools/search.py')
     parser.add_argument('--parents', type=whole, help='as for tools/search.py')
@@ -56,9 +62,12 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         choices=STRATEGIES,
         default=['random', 'evolution'],
-        help='what to compare, each with the first; surrogate takes about a second for a replay',
+        help='strategies, compared with the first one (default: random evolution); surrogate takes '
+        'about a second for a replay',
     )
-    parser.add_argument('--seeds', type=whole, default=200, help='replays of each strategy')
+    parser.add_argument(
+        '--seeds', type=whole, default=200, help='replays of each strategy (default: 200)'
+    )
     return parser.parse_args()
 
 

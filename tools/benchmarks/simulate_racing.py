@@ -120,13 +120,32 @@ def search(
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--worlds', type=whole, default=8, help='landscapes (default: 8)')
-    parser.add_argument('--first', type=whole, default=12, help='images of the first scoring')
-    parser.add_argument('--errors', type=finite, default=3.0, help='standard errors to be dropped')
     parser.add_argument(
-        '--common', type=finite, nargs='+', default=[0.8], help='share of the noise'
+        '--worlds', type=whole, default=8, help='number of generated landscapes (default: 8)'
     )
-    parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))
+    parser.add_argument(
+        '--first', type=whole, default=12, help='images of the first scoring (default: 12)'
+    )
+    parser.add_argument(
+        '--errors',
+        type=finite,
+        default=3.0,
+        help='a candidate is dropped if it is worse by so many standard errors (default: 3)',
+    )
+    parser.add_argument(
+        '--common',
+        type=finite,
+        nargs='+',
+        default=[0.8],
+        help='shares of the noise that all candidates have in common (default: 0.8)',
+    )
+    parser.add_argument(
+        '--strategies',
+        nargs='+',
+        choices=STRATEGIES,
+        default=list(STRATEGIES),
+        help='strategies of the searches (default: all)',
+    )
     return parser.parse_args()
 
 

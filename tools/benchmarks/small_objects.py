@@ -68,22 +68,53 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--work-dir', required=True, help='folder for all runs and the result')
     parser.add_argument(
-        '--configs', default=str(ROOT / CONFIGS), help='what their names begin with'
-    )
-    parser.add_argument('--epochs', type=whole, default=8, help='of dense trainings (default: 8)')
-    parser.add_argument(
-        '--budget', nargs='+', default=['latency=0.47..0.50', 'latency=0.67..0.70'], help='two'
+        '--configs', default=str(ROOT / CONFIGS), help='beginning of the paths of the configs'
     )
     parser.add_argument(
-        '--evaluations', type=whole, default=80, help='of a search, for each budget'
+        '--epochs', type=whole, default=8, help='epochs of the dense trainings (default: 8)'
     )
-    parser.add_argument('--strategies', nargs='+', choices=STRATEGIES, default=list(STRATEGIES))
-    parser.add_argument('--seeds', type=whole, nargs='+', default=[0, 1, 2], help='of the searches')
     parser.add_argument(
-        '--tune-seeds', type=whole, nargs='+', default=[0, 1], help='of finetunings'
+        '--budget',
+        nargs='+',
+        default=['latency=0.47..0.50', 'latency=0.67..0.70'],
+        help='two budgets (default: latency=0.47..0.50 latency=0.67..0.70)',
     )
-    parser.add_argument('--jobs', type=whole, default=1, help='searches and finetunings at a time')
-    parser.add_argument('--until', choices=['dense', 'end'], default='end', help='what to do')
+    parser.add_argument(
+        '--evaluations',
+        type=whole,
+        default=80,
+        help='settings to score for each budget (default: 80)',
+    )
+    parser.add_argument(
+        '--strategies',
+        nargs='+',
+        choices=STRATEGIES,
+        default=list(STRATEGIES),
+        help='strategies of the searches (default: all)',
+    )
+    parser.add_argument(
+        '--seeds',
+        type=whole,
+        nargs='+',
+        default=[0, 1, 2],
+        help='seeds of the searches (default: 0 1 2)',
+    )
+    parser.add_argument(
+        '--tune-seeds',
+        type=whole,
+        nargs='+',
+        default=[0, 1],
+        help='seeds of the finetunings (default: 0 1)',
+    )
+    parser.add_argument(
+        '--jobs', type=whole, default=1, help='searches and finetunings at a time (default: 1)'
+    )
+    parser.add_argument(
+        '--until',
+        choices=['dense', 'end'],
+        default='end',
+        help='stop after the dense trainings, or run everything (default: end)',
+    )
     return parser.parse_args()
 
 

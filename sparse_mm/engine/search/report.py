@@ -67,7 +67,8 @@ class SearchReport:
         if record.ratios in measured and dense in measured:
             described['measured_latency'] = measured[record.ratios] / measured[dense]
         shape = costs.shape
-        described['costs_of'] = f'backbone, {shape.batch} x 3 x {shape.image_size}'
+        size = ' x '.join(map(str, (shape.batch, shape.in_channels, *shape.image_size)))
+        described['costs_of'] = f'backbone, {size}'
         return described
 
     def write(
