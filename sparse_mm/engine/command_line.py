@@ -34,6 +34,7 @@ from sparse_mm.engine.leaving import (
 )
 from sparse_mm.engine.out_of_memory import is_out_of_memory
 from sparse_mm.engine.processes import check_launcher, start_processes
+from sparse_mm.engine.setup_failures import as_raised
 from sparse_mm.engine.signals import (
     SIGTERM_EXIT,
     StoppedError,
@@ -272,7 +273,10 @@ def _run_and_tell(main: Callable[[], None]) -> None:
     except Exception as error:
         told = _told(error)
         if told is None:
-            raise
+            first = as_raised(error)
+            if first is error:
+                raise
+            raise first from None
         sys.exit(f'error: {told}')
 
 

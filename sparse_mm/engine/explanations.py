@@ -9,7 +9,7 @@ from typing import Any
 from mmengine import registry as registries
 from mmengine.registry import Registry
 
-from sparse_mm.engine.setup_failures import explain_set_up
+from sparse_mm.engine.setup_failures import as_raised, explain_set_up
 from sparse_mm.errors import nearest
 
 FILE_BACKENDS = 'mmengine.fileio.'
@@ -24,6 +24,7 @@ def explain(error: Exception) -> str | None:
     Returns:
         A sentence; None for errors that are no plain mistake in a config, or in the set-up.
     """
+    error = as_raised(error)
     if isinstance(error, ImportError):
         return _explain_import(error)
     text = str(error)

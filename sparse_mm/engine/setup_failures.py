@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from torch import nn
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -65,13 +66,27 @@ def explain_set_up(error: Exception) -> str | None:
     calls = _calls(error.__traceback__)
     return (
         _unknown_best(error, calls)
+        or _foreign_class(error, calls)
         or _unsettled(error, calls)
         or _misfit(error, calls)
         or _no_such_class(error, calls)
         or _not_scored(error, calls)
+        or _unfit_hook(error, calls)
         or _not_built(error, calls)
         or _not_computed(error, calls)
     )
+
+
+def as_raised(error: Exception) -> Exception:
+    """The error itself, where MMEngine raised another in place of it.
+
+    A ``TypeError`` in a hook is raised again with the hook's name, and without its own traceback.
+    """
+    calls = _calls(error.__traceback__)
+    inner = error.__context__
+    if isinstance(inner, TypeError) and calls and calls[-1].name == 'call_hook':
+        return inner
+    return error
 
 
 def _calls(traceback: TracebackType | None) -> list[Call]:
@@ -95,6 +110,22 @@ def _unknown_best(error: Exception, calls: list[Call]) -> str | None:
                 f'{", ".join(sorted(metrics))}.'
             )
     return None
+
+
+def _foreign_class(error: Exception, calls: list[Call]) -> str | None:
+    """A class that is not in mmdet3d's data set, whose ``metainfo`` can only select some."""
+    last = calls[-1] if calls else None
+    if not isinstance(error, ValueError) or last is None or 'not in tuple' not in str(error):
+        return None
+    known = getattr(last.values.get('self'), 'METAINFO', {}).get('classes')
+    name = last.values.get('name')
+    if Path(last.file).name != 'det3d_dataset.py' or not known or name in known:
+        return None
+    return (
+        f'metainfo.classes of {_kind(last)} names {name!r}; it can only select some of '
+        f'{", ".join(known)}. Other classes need a data set of your own, a class derived from it '
+        'with its own METAINFO.'
+    )
 
 
 def _unsettled(error: Exception, calls: list[Call]) -> str | None:
@@ -169,7 +200,7 @@ def _not_computed(error: Exception, calls: list[Call]) -> str | None:
 
 def _not_scored(error: Exception, calls: list[Call]) -> str | None:
     """A host's metric that refuses its own settings as late as it computes."""
-    if not isinstance(error, ValueError | KeyError | AssertionError):
+    if not isinstance(error, ValueError | KeyError | AssertionError | TypeError | IndexError):
         return None
     metrics = [
         call.values['self']
@@ -179,8 +210,30 @@ def _not_scored(error: Exception, calls: list[Call]) -> str | None:
     if not metrics or not _is_installed(calls[-1].file) or calls[-1].file.startswith(OURS):
         return None
     text = error.args[0] if isinstance(error, KeyError) and error.args else _text(error)
+    said = f'{type(metrics[-1]).__name__} of the evaluator gives no scores: '
+    if not isinstance(error, TypeError | IndexError):
+        return f'{said}{str(text).rstrip(".")}.'
+    last = calls[-1]  # what Python says does not name the setting
+    line = linecache.getline(last.file, last.line).strip()
     return (
-        f'{type(metrics[-1]).__name__} of the evaluator gives no scores: {str(text).rstrip(".")}.'
+        f'{said}{type(error).__name__}: {text}, in {line!r} ({last.file}, line {last.line}); check '
+        'the kinds of its settings in the config.'
+    )
+
+
+def _unfit_hook(error: Exception, calls: list[Call]) -> str | None:
+    """A hook of MMEngine or a host that fails at the kind of one of its own settings."""
+    last = calls[-1] if calls else None
+    if not isinstance(error, TypeError) or last is None or calls[0].name != 'call_hook':
+        return None
+    inside = calls[1:]
+    theirs = all(_is_installed(call.file) and not call.file.startswith(OURS) for call in inside)
+    if not theirs or not isinstance(last.values.get('self'), Hook):
+        return None
+    line = linecache.getline(last.file, last.line).strip()
+    return (
+        f'{_kind(last)} cannot work with its settings in the config: TypeError: {_text(error)}, in '
+        f'{line!r} ({last.file}, line {last.line}); check their kinds.'
     )
 
 

@@ -4,16 +4,18 @@ import os
 import re
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import METRICS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
+from mmengine.runner import Runner
 from torch import nn
 
 from sparse_mm.engine import setup_failures
 from sparse_mm.engine.explanations import explain
-from sparse_mm.engine.setup_failures import explain_set_up
+from sparse_mm.engine.setup_failures import as_raised, explain_set_up
 
 
 def error_of(call):
@@ -160,3 +162,43 @@ def test_a_metric_that_refuses_its_settings():
     metric.results = [dict(pred_score=torch.ones(2), gt_label=torch.ones(1))]
     told = explain(error_of(lambda: metric.compute_metrics(metric.results)))
     assert told.startswith('Accuracy of the evaluator gives no scores: Top-9 accuracy is unavail')
+
+
+@pytest.mark.parametrize('setting', [dict(topk=('a', 'b')), dict(thrs='abc')])
+def test_a_metric_with_a_setting_of_a_wrong_kind(setting):
+    """As MMEngine raises it where a hook computes the metric: without the traceback."""
+    pytest.importorskip('mmpretrain.evaluation', reason='needs mmpretrain')
+    metric = METRICS.build(dict(type='mmpretrain.Accuracy', **setting))
+    metric.results = [dict(pred_score=torch.ones(2), gt_label=torch.ones(1))]
+    hook = SimpleNamespace(begin=lambda runner: metric.compute_metrics(metric.results))
+    runner = SimpleNamespace(_hooks=[hook])
+    told = explain(error_of(lambda: Runner.call_hook(runner, 'begin')))
+    assert told.startswith('Accuracy of the evaluator gives no scores: TypeError: ')
+    assert told.endswith('check the kinds of its settings in the config.')
+
+    def own(runner):
+        return 1 + 'a'
+
+    hook.begin = own
+    error = error_of(lambda: Runner.call_hook(runner, 'begin'))
+    assert explain(error) is None
+    assert as_raised(error).__traceback__.tb_next.tb_frame.f_code.co_name == 'own'
+
+
+def test_a_hook_with_a_setting_of_a_wrong_kind():
+    runner = SimpleNamespace(_hooks=[CheckpointHook(interval='abc')], epoch=0)
+    told = explain(error_of(lambda: Runner.call_hook(runner, 'after_train_epoch')))
+    assert told.startswith('CheckpointHook cannot work with its settings in the config: TypeError')
+    assert told.endswith('check their kinds.')
+
+
+def test_a_class_that_a_3d_data_set_does_not_know():
+    pytest.importorskip('mmdet3d.datasets', reason='needs mmdet3d')
+    cfg = dict(
+        type='mmdet3d.NuScenesDataset',
+        data_root='nowhere',
+        ann_file='a',
+        metainfo=dict(classes=['walker']),
+    )
+    told = explain(error_of(lambda: DATASETS.build(cfg)))
+    assert told.startswith("metainfo.classes of NuScenesDataset names 'walker'; it can only select")

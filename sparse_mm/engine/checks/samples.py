@@ -5,8 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from sparse_mm.engine.checks.cameras import check_cameras
 from sparse_mm.engine.hosts import create_infos_command, is_remote
+from sparse_mm.engine.inspection import bare
+
+HEADS = 'bbox_head', 'mask_head'  # which have a class for each of the data set's
 
 
 def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
@@ -63,15 +68,49 @@ def check_labels(train: Any, val: Any) -> list[str]:
     ]
 
 
-def check_class_count(dataset: Any, num_classes: int) -> list[str]:
-    """Checks that a model has as many classes as a data set that counts them.
+def check_class_count(dataset: Any, split: str, num_classes: int, model: nn.Module) -> list[str]:
+    """Checks that a model has as many classes as a data set, where one of the two counts them.
+
+    A detector whose heads have fewer learns wrong labels or fails at one; where they have more, the
+    metric fails at the first box of a class that the data set has not. Models that are told their
+    classes by a text have any number.
 
     Args:
         dataset: Any data set, loaded.
+        split: Name for the message.
         num_classes: Of the model's heads.
+        model: The model itself.
     """
     ask = getattr(_inner(dataset), 'check_classes', None)
-    return ask(num_classes) if ask else []
+    if ask:
+        return ask(num_classes)
+    meta = getattr(dataset, 'metainfo', None)  # of joined sets that differ it is a list
+    classes = meta.get('classes') if isinstance(meta, Mapping) else None
+    model = bare(model)
+    if not isinstance(classes, list | tuple) or hasattr(model, 'language_model'):
+        return []
+    wrong = {name: number for name, number in _box_heads(model) if number != len(classes)}
+    if not wrong:
+        return []
+    listed = ', '.join(f'{name}.num_classes={number}' for name, number in wrong.items())
+    return [
+        f'The {split} set has {len(classes)} classes, and the model {listed}; let num_classes of '
+        "the heads be the number of the data set's classes (metainfo=dict(classes=[…]) of every "
+        'data set names them).'
+    ]
+
+
+def _box_heads(model: nn.Module) -> Iterator[tuple[str, int]]:
+    """Yields the heads of detectors of mmdet and mmdet3d that class boxes, and their classes."""
+    for name, module in model.named_modules():
+        role = next((part for part in reversed(name.split('.')) if not part.isdigit()), '')
+        number = getattr(module, 'num_classes', None)
+        packages = {kind.__module__.partition('.')[0] for kind in type(module).mro()}
+        # In a second stage mmdet3d's heads may refine boxes without their classes.
+        theirs = 'mmdet' in packages or ('mmdet3d' in packages and 'roi_head' not in name)
+        agnostic = getattr(module, 'class_agnostic', False)
+        if theirs and role.endswith(HEADS) and isinstance(number, int) and not agnostic:
+            yield name, number
 
 
 def check_categories(dataset: Any, split: str, num_classes: int) -> list[str]:

@@ -52,6 +52,7 @@ def check_structure(cfg: Config) -> list[str]:
     problems += _check_number('randomness.seed', seed, 0, LARGEST_SEED)
     if not isinstance(cfg.get('load_from'), str | None):
         problems.append(f'load_from of the config is a path, not {cfg.load_from!r}.')
+    problems += _check_deviations(dict(cfg.items()))
     problems += _check_clipping((cfg.get('optim_wrapper') or {}).get('clip_grad'))
     problems += _check_compile(cfg.get('compile'))
     level = cfg.get('log_level')
@@ -94,6 +95,26 @@ def _check_number(name: str, given: Any, least: int, most: int | None = None) ->
         return []
     limits = f'of at least {least}' if most is None else f'from {least} to {most}'
     return [f'{name} must be a whole number {limits}, not {given!r}.']
+
+
+def _check_deviations(node: Any, place: str = '') -> list[str]:
+    """Checks that no image is divided by 0, wherever in the config it is normalised."""
+    if isinstance(node, list | tuple):
+        node = dict(enumerate(node))
+    if not isinstance(node, Mapping):
+        return []
+    problems = []
+    deviations = node.get('std') if 'mean' in node else None
+    if isinstance(deviations, list | tuple) and any(
+        isinstance(value, Real) and value <= 0 for value in deviations
+    ):
+        problems.append(
+            f'{place}std of the config divides the images and must be above 0, not '
+            f'{list(deviations)!r}.'
+        )
+    for name, inner in node.items():
+        problems += _check_deviations(inner, f'{place}{name}.')
+    return problems
 
 
 def _check_clipping(clipping: Any) -> list[str]:

@@ -40,7 +40,8 @@ class CheckDataHook(Hook):
         problems = []
         for split, loader in loaders.items():
             problems += check_samples(loader.dataset, split, self.num_images)
-            problems += check_class_count(loader.dataset, num_classes)
+            if not any('num_classes' in problem for problem in problems):
+                problems += check_class_count(loader.dataset, split, num_classes, runner.model)
         if 'val' in loaders:
             problems += check_labels(loaders['train'].dataset, loaders['val'].dataset)
             problems += check_categories(loaders['val'].dataset, 'val', num_classes)
@@ -55,7 +56,7 @@ class CheckDataHook(Hook):
         dataset = runner.test_dataloader.dataset
         num_classes = num_classes_of(runner.model)
         problems = check_samples(dataset, 'test', self.num_images)
-        problems += check_class_count(dataset, num_classes)
+        problems += check_class_count(dataset, 'test', num_classes, runner.model)
         report(problems + check_categories(dataset, 'test', num_classes))
 
 

@@ -4,8 +4,10 @@ import re
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from sparse_mm.engine.checks import check_categories, check_labels, check_samples
+from sparse_mm.engine.checks.samples import check_class_count
 from sparse_mm.engine.hooks import CheckDataHook
 from sparse_mm.errors import BadInputError
 
@@ -102,3 +104,37 @@ def test_a_file_that_lists_fewer_classes_than_the_model_may_find():
     data.metainfo = dict(classes=('a', 'b', 'c'))
     assert check_categories(data, 'val', 80) == []
     assert check_categories(Pictures([]), 'val', 80) == []
+
+
+class Detector(torch.nn.Module):
+    def __init__(self, **parts):
+        super().__init__()
+        self.roi_head = torch.nn.ModuleDict(parts)
+
+
+@pytest.fixture
+def in_mmdet():
+    """Another test's run may have left its own host's scope behind."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.mark.parametrize('number', [3, 7])
+def test_heads_with_another_number_of_classes(number, in_mmdet):
+    models = pytest.importorskip('mmdet.models', reason='needs mmdet')
+    dataset = Pictures(['a'])
+    dataset.metainfo = dict(classes=['a', 'b', 'c', 'd'])
+    boxes = models.Shared2FCBBoxHead(fc_out_channels=2, in_channels=1, num_classes=number)
+    masks = models.FCNMaskHead(num_convs=0, in_channels=1, conv_out_channels=1, num_classes=4)
+    both = Detector(bbox_head=torch.nn.ModuleList([boxes]), mask_head=masks)
+    (problem,) = check_class_count(dataset, 'train', 7, both)
+    said = f'The train set has 4 classes, and the model roi_head.bbox_head.0.num_classes={number};'
+    assert problem.startswith(said)
+    both.language_model = None  # it is told its classes by a text
+    assert check_class_count(dataset, 'train', 7, both) == []
+    others = Detector(rpn_head=boxes, mask_head=masks)
+    assert check_class_count(dataset, 'train', 7, others) == []
+    agnostic = models.FCNMaskHead(
+        num_convs=0, in_channels=1, conv_out_channels=1, num_classes=1, class_agnostic=True
+    )
+    assert check_class_count(dataset, 'train', 7, Detector(mask_head=agnostic)) == []

@@ -57,6 +57,16 @@ def test_what_mmengine_accepts_is_accepted():
         ('load_from', 3, 'load_from of the config is a path, not 3'),
         ('optim_wrapper.clip_grad', 3, 'clip_grad is dict(max_norm=…), not 3'),
         ('optim_wrapper.clip_grad', dict(max_norm='abc'), "max_norm is a number, not 'abc'"),
+        (
+            'model.data_preprocessor',
+            dict(mean=[1, 1, 1], std=[1, 0, 1]),
+            'model.data_preprocessor.std of the config divides the images and must be above 0, not',
+        ),
+        (
+            'train_dataloader.dataset.pipeline',
+            [dict(type='Normalize', mean=[0.0], std=[0.0])],
+            'train_dataloader.dataset.pipeline.0.std of the config',
+        ),
         ('compile', 3, 'compile of the config is True, False or dict(backend=…), not 3'),
         (
             'compile',

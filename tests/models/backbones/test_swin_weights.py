@@ -149,6 +149,23 @@ def test_the_names_of_transformers_are_translated(tmp_path, build, settings):
         start(build, tmp_path / 'swin.pth', **settings)
 
 
+def test_the_backbone_of_a_detector_of_transformers(tmp_path):
+    """It has a norm for each output, as mmdet's; its stages count from 1."""
+    model = randomize(SparseViT(**SMALL))
+    weights = by_transformers_names(in_original_layout(model))
+    weights = {k: v for k, v in weights.items() if 'layernorm.' not in k and 'classifier' not in k}
+    for i in range(3):
+        for kind, value in getattr(model, f'norm{i}').state_dict().items():
+            weights[f'swin.hidden_states_norms.stage{i + 1}.{kind}'] = value
+    encoder = 'model.pixel_level_module.encoder.'  # of its Mask2Former
+    weights = {name.replace('swin.', encoder): value for name, value in weights.items()}
+    weights['class_predictor.weight'] = torch.zeros(3)
+    torch.save(weights, tmp_path / 'swin.pth')
+    loaded = start(SparseViT, tmp_path / 'swin.pth', **SMALL)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
 def test_timms_feature_extractors(tmp_path):
     model = randomize(SparseViT(**SMALL))
     theirs = in_original_layout(model, timm=True)
