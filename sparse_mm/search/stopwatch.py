@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+CLOCKS = dict(wall=time.perf_counter, cpu=time.thread_time, process=time.process_time)
+
 
 class Stopwatch:
     """Measures times on a device without synchronising.
@@ -14,12 +16,13 @@ class Stopwatch:
     Args:
         device: On CUDA the times are events in its queue; elsewhere the host's clock.
         clock: On a CPU: ``'wall'``, or ``'cpu'`` for the time that the calling thread computes,
-            which stands still while other programs have its core.
+            which stands still while other programs have its core; ``'process'`` for that of all
+            threads of this process, where another one than the calling thread computes.
     """
 
     def __init__(self, device: torch.device, clock: str = 'wall') -> None:
         self.cuda = device.type == 'cuda'
-        self._clock = time.thread_time if clock == 'cpu' else time.perf_counter
+        self._clock = CLOCKS[clock]
 
     def mark(self) -> Any:
         """Takes the time."""

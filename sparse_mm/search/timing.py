@@ -81,6 +81,7 @@ def rounds_in_turns(
     repeats: tuple[int, int] = (5, 300),
     progress: Progress | None = None,
     settled: bool = False,
+    clock: str = 'wall',
 ) -> list[list[float]]:
     """Times several functions in turns, in another order every round, each on an idle device.
 
@@ -93,11 +94,12 @@ def rounds_in_turns(
             many will.
         settled: Whether a first round takes no longer than others, as on a CPU where nothing is
             compiled; if it shows that time is short, there is no second one to warm up.
+        clock: Of :class:`~sparse_mm.search.stopwatch.Stopwatch`.
 
     Returns:
         For each round the milliseconds of each function, as the clock gave them.
     """
-    watch = Stopwatch(device)
+    watch = Stopwatch(device, clock)
     order = list(range(len(runs)))
     rng = Random(0)
     done, expected = 0, len(runs) * (2 + repeats[0])

@@ -7,15 +7,18 @@ measured to say how far the sums can be trusted.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from statistics import median
 from typing import Any
 
+import torch
 from torch import nn
 
 from sparse_mm.search.cost import BackboneShape, CostModel, LatencyTable, StageShape
 from sparse_mm.search.estimate import fastest_eighth
 from sparse_mm.search.space import Candidate, RatioSpace
+from sparse_mm.search.stopwatch import one_thread
 from sparse_mm.search.timing import (
     Progress,
     describe_device,
@@ -56,6 +59,7 @@ def measure_whole_table(
     seconds: float = 60.0,
     repeats: tuple[int, int] = (5, 300),
     progress: Progress | None = None,
+    clock: str = 'wall',
 ) -> LatencyTable:
     """Measures a backbone's latencies by whole passes.
 
@@ -69,6 +73,9 @@ def measure_whole_table(
         seconds: About how long to measure, without what it takes to make the graphs.
         repeats: The least and the most passes of each setting.
         progress: Called with settings done and settings in all.
+        clock: ``'wall'``, or ``'cpu'`` on a busy CPU, where wall times of several threads are
+            useless: graphs of one thread are made, and their CPU time is divided by the number of
+            threads.
 
     Returns:
         The table. Its conditions have ``fit_error``, the largest error of a sum, and ``spread``,
@@ -85,18 +92,22 @@ def measure_whole_table(
         backbone(images)
 
     taken: list[tuple[list[float], list[float]]] = []
-    with for_timing(backbone):
+    by_cpu = clock == 'cpu'
+    # Engines compute on threads of their own, which the calling thread's time does not include.
+    timer = 'process' if by_cpu else clock
+    with one_thread() if by_cpu else nullcontext(), for_timing(backbone):
         for done, setting in enumerate(settings):
             if progress is not None:
                 progress(done, len(settings))
             passes = [partial(run, space.dense), partial(run, setting)]
-            rounds = rounds_in_turns(passes, device, seconds / len(settings), repeats)
+            rounds = rounds_in_turns(passes, device, seconds / len(settings), repeats, clock=timer)
             dense_times, own_times = map(list, zip(*rounds, strict=True))
             taken.append((dense_times, own_times))
     if progress is not None:
         progress(len(settings), len(settings))
 
-    dense = median(fastest_eighth(times) for times, _ in taken)
+    threads = torch.get_num_threads() if by_cpu else 1  # to share what was timed
+    dense = median(fastest_eighth(times) for times, _ in taken) / threads
     whole = {
         setting: dense * fastest_eighth(own) / fastest_eighth(beside)
         for setting, (beside, own) in zip(settings, taken, strict=True)
@@ -106,6 +117,7 @@ def measure_whole_table(
     costs = CostModel(shape, space, table)
     table.conditions.update(
         describe_device(device),
+        clock=clock,
         rounds=min(len(own) for _, own in taken),
         spread=round(max(_disagreement(*pair) for pair in taken), 4),
         fit_error=round(max(abs(costs.ms(own) / ms - 1) for own, ms in table.checks), 4),

@@ -1,10 +1,15 @@
 """A table that is fitted to whole passes reproduces them if costs are additive."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import torch
+from torch import nn
 
 from sparse_mm.search.cost import BackboneShape, CostModel, LatencyTable, StageShape
 from sparse_mm.search.space import RatioSpace
-from sparse_mm.search.whole_passes import checks_of, fit, settings_to_measure
+from sparse_mm.search.whole_passes import checks_of, fit, measure_whole_table, settings_to_measure
 
 STAGES = (
     StageShape(2, 100, 49, 96, 384, 10),
@@ -60,3 +65,44 @@ def test_noise_makes_no_window_cost_less_than_nothing():
         for pair in stage['pairs']:
             times = [pair[kept] for kept in sorted(pair)]
             assert times == sorted(times)
+
+
+class Working(nn.Module):
+    """An engine: computes for as long as its windows take, on a thread of its own, and waits."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.pool = ThreadPoolExecutor(1)
+        self.threads = set()
+
+    def override_ratios(self, ratios):
+        self.ratios = SPACE.dense if ratios is None else ratios
+
+    def forward(self, images):
+        self.threads.add(torch.get_num_threads())
+        time.sleep(0.01)  # as if another program used the core
+
+        def work():
+            end = time.thread_time() + passes(self.ratios) / 1e4
+            while time.thread_time() < end:
+                pass
+
+        self.pool.submit(work).result()
+
+
+def test_on_a_busy_machine_graphs_of_one_thread_are_measured_in_cpu_time():
+    engine, threads = Working(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        table = measure_whole_table(engine, SHAPE, SPACE, 0.01, (4, 4), clock='cpu')
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert engine.threads == {1}
+    assert table.conditions['clock'] == 'cpu'
+    assert table.conditions['threads'] == 2  # for which it stands
+    (dense, ms), *_ = table.checks
+    assert dense == SPACE.dense
+    # Neither the wait nor a second thread counts; the bound leaves room for the loop's own time.
+    assert passes(dense) / 20 <= ms < passes(dense) / 20 + 4

@@ -102,9 +102,9 @@ def measure(
 ) -> LatencyTable:
     """Measures a table on an engine: component by component in PyTorch, by whole passes elsewhere.
 
-    If other programs disturb a table too much, it is measured once more; for PyTorch on a CPU in
-    CPU time of one thread, which they do not increase. Its ``spread`` shows whether it can be
-    trusted (:data:`sparse_mm.search.estimate.NOISY`).
+    If other programs disturb a table too much, it is measured once more; on a CPU in CPU time of
+    one thread, which they do not increase. Its ``spread`` shows whether it can be trusted
+    (:data:`sparse_mm.search.estimate.NOISY`).
 
     Args:
         backbone: The backbone, on the device to measure.
@@ -119,6 +119,7 @@ def measure(
         relative: Whether ratios to the dense pass are wanted, for which one thread's CPU time will
             do, not milliseconds.
     """
+    second = 'cpu' if device_of(backbone).type == 'cpu' and relative else 'wall'
     if (engine, precision) == ('torch', 'float32'):
 
         def by(clock: str, hopeless: float) -> LatencyTable:
@@ -135,14 +136,11 @@ def measure(
                 hopeless=hopeless,
             )
 
-        if device_of(backbone).type == 'cpu' and relative:
-            table = by('wall', NOISY)
-            return table if is_steady(table) else by('cpu', inf)
-        table = by('wall', inf)
-        return table if is_steady(table) else by('wall', inf)
+        table = by('wall', NOISY if second == 'cpu' else inf)
+        return table if is_steady(table) else by(second, inf)
     deployed = DeployedBackbone(backbone, engine, precision)
-    for _ in range(2):
-        table = measure_whole_table(deployed, shape, space, seconds, progress=progress)
+    for clock in ('wall', second):
+        table = measure_whole_table(deployed, shape, space, seconds, progress=progress, clock=clock)
         if is_steady(table):
             break
     table.conditions.update(engine=engine, dtype=precision, **deployed.engine.versions())

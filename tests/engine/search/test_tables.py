@@ -106,6 +106,24 @@ def test_cpu_time_of_one_thread_does_not_stand_for_milliseconds(table):
     assert measured == 1
 
 
+@pytest.mark.parametrize(('relative', 'clocks'), [(True, ['wall', 'cpu']), (False, ['wall'] * 2)])
+def test_an_engine_on_a_busy_machine_is_measured_by_cpu_time_too(monkeypatch, relative, clocks):
+    seen = []
+
+    def measure(*args, clock, **kwargs):
+        seen.append(clock)
+        return SimpleNamespace(conditions=dict(clock=clock, spread=BUSY[clock]))
+
+    monkeypatch.setattr(tables, 'measure_whole_table', measure)
+    backbone = SparseViT(embed_dims=8, depths=(2,), num_heads=(1,), strides=(4,), out_indices=(0,))
+    space = RatioSpace.build(backbone.depths)
+    settings = backbone, None, space, 'torch', 'bfloat16', 'float32', 1, None
+    found = tables.measure(*settings, relative=relative)
+    assert seen == clocks
+    assert found.conditions['clock'] == clocks[-1]
+    assert tables.is_steady(found) == relative
+
+
 def test_what_disagrees_in_cpu_time_too_is_refused(table, tmp_path):
     with pytest.raises(BadInputError, match='repeated, they differ by 30%'):
         table(spreads=dict(wall=0.4, cpu=0.3))
