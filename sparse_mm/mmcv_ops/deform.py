@@ -4,6 +4,17 @@ import torch
 import torchvision  # noqa: F401  (its import registers torch.ops.torchvision)
 from torch import Tensor
 
+OUTSIDE = -1e4  # pixels; such an offset leads beyond the edge of any map, in float16 too
+
+
+def readable(offset: Tensor) -> Tensor:
+    """Replaces NaN among the offsets, with which torchvision reads at any address.
+
+    As in mmcv's own operators such points count as outside of the map, where all is 0. A training
+    that diverges thus ends at its loss, not by a signal.
+    """
+    return offset.masked_fill(offset.isnan(), OUTSIDE)
+
 
 def deform_conv_forward(
     input: Tensor,
@@ -50,7 +61,7 @@ def deform_conv_forward(
     steps = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
-            input, weight, offset, nothing, bias, *steps, False
+            input, weight, readable(offset), nothing, bias, *steps, False
         ).view_as(output)
     )
 
@@ -62,7 +73,7 @@ def plain_gradients(
     nothing = input.new_zeros(len(input), 1)
     bias = input.new_zeros(len(weight))
     return torch.ops.torchvision._deform_conv2d_backward(
-        grad, input, weight, offset, nothing, bias, *steps, False
+        grad, input, weight, readable(offset), nothing, bias, *steps, False
     )[:3]
 
 
@@ -179,7 +190,7 @@ def modulated_deform_conv_forward(
     steps = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
-            input, weight, offset, mask, bias, *steps, True
+            input, weight, readable(offset), mask, bias, *steps, True
         ).view_as(output)
     )
 
@@ -215,7 +226,7 @@ def modulated_deform_conv_backward(
         bias = input.new_zeros(len(weight))
     steps = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group)
     gradients = torch.ops.torchvision._deform_conv2d_backward(
-        grad_output, input, weight, offset, mask, bias, *steps, True
+        grad_output, input, weight, readable(offset), mask, bias, *steps, True
     )
     targets = [grad_input, grad_weight, grad_offset, grad_mask]
     if with_bias:

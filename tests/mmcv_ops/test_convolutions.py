@@ -65,6 +65,23 @@ def test_without_offsets_they_are_convolutions(stand_in, kind, settings):
     torch.testing.assert_close(layer(*inputs), expected)
 
 
+@pytest.mark.parametrize('kind', [DeformConv2d, ModulatedDeformConv2d])
+@pytest.mark.parametrize('bad', [float('nan'), float('inf'), -float('inf')])
+def test_offsets_that_are_no_numbers_lead_outside(stand_in, kind, bad):
+    """torchvision's operator reads at any address with NaN, and the process dies by a signal."""
+
+    def run(value):
+        layer, inputs = convolve(kind, SETTINGS[0], torch.float32)
+        with torch.no_grad():
+            inputs[1][:, :, 2:4] = value
+        out = layer(*inputs)
+        out.sum().backward()
+        return out.detach(), inputs[0].grad, inputs[1].grad[:, :, 5:], layer.weight.grad
+
+    for found, expected in zip(run(bad), run(-1000.0), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize('frozen', ['input and offset', 'weight', 'nothing'])
 def test_gradient_of_only_the_weight_and_second_gradient(stand_in, frozen):
     """The gradient of the weight, with and without the other gradients."""
