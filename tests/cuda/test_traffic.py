@@ -21,7 +21,7 @@ LIMITS = {
     'middle': (lambda: swin(ratios=MIDDLE_T), (672, 672), 4, 285, 4.08),
     '60 %': (lambda: swin(ratios=0.6), (672, 672), 4, 285, 2.99),
     'Swin-L, 60 %': (lambda: swin(SWIN_L, 0.6), (1024, 2048), 1, 515, 14.6),
-    'SparseFormer-T': (lambda: SparseFormer().eval(), (224, 224), 32, 382, 3.44),
+    'SparseFormer-T': (lambda: SparseFormer().eval(), (224, 224), 32, 382, 3.32),
 }
 
 
