@@ -137,10 +137,14 @@ class Comparison:
                 return list(pool.map(lambda run: work(*run), runs))
             except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)
-                # After one failure those that have begun go on to their end, for a later start;
-                # after SIGTERM and Ctrl-C nothing goes on.
-                for child in () if isinstance(error, Exception) else tuple(RUNNING):
-                    child.terminate()
+                try:
+                    # After one failure those that have begun go on to their end, for a later start.
+                    if isinstance(error, Exception):
+                        pool.shutdown()
+                finally:
+                    # After SIGTERM and Ctrl-C, also while waiting for these, nothing goes on.
+                    for child in tuple(RUNNING):
+                        child.terminate()
                 raise
 
     def search(self, strategy: str, seed: int) -> Path:
