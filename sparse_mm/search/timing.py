@@ -92,8 +92,7 @@ def rounds_in_turns(
         repeats: The least and the most rounds.
         progress: Called after each function with how many have run and, as far as is known, how
             many will.
-        settled: Whether a first round takes no longer than others, as on a CPU where nothing is
-            compiled; if it shows that time is short, there is no second one to warm up.
+        settled: Whether nothing is compiled in a first round; a short time then has no second one.
         clock: Of :class:`~sparse_mm.search.stopwatch.Stopwatch`.
 
     Returns:

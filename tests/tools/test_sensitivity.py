@@ -5,23 +5,15 @@ import json
 import cv2
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS
 
-from tests.engine.search.toy import ToyPictures, toy_config
+from tests.engine.search.toy import ToyPictures, write_toy
 
 TOOL = 'analysis_tools/sensitivity.py'
 
 
 @pytest.fixture
 def files(tmp_path):
-    torch.manual_seed(3)
-    cfg = toy_config()
-    model = MODELS.build(cfg['model']).eval()
-    for parameter in model.parameters():  # so that pruning changes the score
-        parameter.data += torch.randn_like(parameter) / 5
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
-    Config(cfg).dump(tmp_path / 'toy.py')
+    model = write_toy(tmp_path)
     return model, ('toy.py', 'weights.pth', '--work-dir', 'run')
 
 

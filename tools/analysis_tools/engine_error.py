@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from copy import deepcopy
-from io import StringIO
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -56,8 +55,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--ratios',
         nargs='+',
-        help='settings of the pruning ratios, each as JSON or a JSON file (default: the one of the '
-        'config or the checkpoint)',
+        help='pruning ratios, each as JSON or a JSON file (default: those of config or checkpoint)',
     )
     parser.add_argument(
         '--engine',
@@ -66,20 +64,16 @@ def parse_args() -> argparse.Namespace:
         default=['torch', 'onnxruntime', 'openvino'],
         help='engines to compare (default: torch onnxruntime openvino)',
     )
+    known = list(PRECISIONS)
     parser.add_argument(
-        '--precision',
-        nargs='+',
-        choices=list(PRECISIONS),
-        default=list(PRECISIONS),
-        help='precisions of the backbone in each engine (default: all)',
+        '--precision', nargs='+', choices=known, default=known, help='precisions (default: all)'
     )
     parser.add_argument('--images', type=whole, default=8, help='test samples to run (default: 8)')
     parser.add_argument(
         '--metric',
         nargs='+',
         default=[],
-        help="values of the config's test_evaluator, coco/bbox_mAP, to compute on the whole test "
-        'set with the backbone in each engine',
+        help="values of the config's test_evaluator to compute on the test set in each engine",
     )
     parser.add_argument('--json', action='store_true', help='print one line of JSON')
     return parser.parse_args()
@@ -271,7 +265,7 @@ class ModelTest:
         return {name: float(found[name]) for name in self.wanted}
 
     def _values(self, samples: int) -> dict[str, float]:
-        with redirect_stdout(StringIO()):  # of pycocotools
+        with without_prints():
             return self.evaluator.compute(range(samples))[0]
 
 

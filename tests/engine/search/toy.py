@@ -1,9 +1,11 @@
 """A task that takes a second: a tiny SparseViT on a few random images, with MMEngine's runner."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
@@ -83,6 +85,18 @@ class ToyLogLikelihood(BaseMetric):
 
     def compute_metrics(self, results: list) -> dict:
         return dict(likelihood=sum(results) / len(results), images=len(results))
+
+
+def write_toy(folder: Path) -> Any:
+    """Writes the task's config and random weights, whose score pruning changes; gives the model."""
+    torch.manual_seed(3)
+    cfg = toy_config()
+    model = MODELS.build(cfg['model']).eval()
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) / 5
+    torch.save(dict(state_dict=model.state_dict()), folder / 'weights.pth')
+    Config(cfg).dump(folder / 'toy.py')
+    return model
 
 
 def toy_config(**search: Any) -> dict:

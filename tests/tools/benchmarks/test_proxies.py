@@ -5,12 +5,9 @@ import math
 
 import numpy as np
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS
 
 from sparse_mm.search.score_errors import pack
-from tests.engine.search.toy import toy_config
+from tests.engine.search.toy import write_toy
 from tools.benchmarks.proxies import errors_of, rank_correlation, table
 
 TOOL = 'benchmarks/proxies.py'
@@ -51,13 +48,7 @@ def test_correlations_within_groups_of_enough_settings():
 
 @pytest.fixture
 def files(tmp_path):
-    torch.manual_seed(3)
-    cfg = toy_config()
-    model = MODELS.build(cfg['model']).eval()
-    for parameter in model.parameters():  # so that pruning changes the score
-        parameter.data += torch.randn_like(parameter) / 5
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
-    Config(cfg).dump(tmp_path / 'toy.py')
+    write_toy(tmp_path)
     for number, ratios in enumerate(SETTINGS):
         name = '_'.join('-'.join(f'{100 * r:.0f}' for r in stage) for stage in ratios)
         for seed, extra in ((0, 0.0), (1, 0.5)):
