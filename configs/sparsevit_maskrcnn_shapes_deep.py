@@ -1,6 +1,6 @@
 # The generated scenes with a third stage of six blocks, hence six genes as in Swin-T: the task on
-# which tools/benchmarks/compare_searches.py compares ways of searching (docs/results.md). Three
-# epochs dense from scratch, two with random ratios, the search, one to finetune.
+# which tools/benchmarks/compare_searches.py compares ways of searching. docs/search_results.md has
+# the results. Three epochs dense from scratch, two with random ratios, the search, one to finetune.
 _base_ = './sparsevit_maskrcnn_shapes.py'
 
 model = dict(backbone=dict(depths=[2, 2, 6, 2]))

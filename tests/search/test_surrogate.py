@@ -12,11 +12,11 @@ from sparse_mm.search.space import RatioSpace
 from sparse_mm.search.surrogate import GaussianProcess, rank_by_prediction
 
 SPACE = RatioSpace.build((2, 2, 6, 2))
-NOISE = 0.006  # of a score on 50 scenes: docs/results.md
+NOISE = 0.006  # of a score on 50 scenes: docs/search_results.md
 
 
 class World:
-    """A smooth landscape, as steep and as noisy as the scores in docs/results.md.
+    """A smooth landscape, as steep and as noisy as the scores in docs/search_results.md.
 
     Uniform 0.6 costs 0.05, dense 1; each gene has a weight of its own, some pairs of genes help
     or hurt each other, and a wave makes it no quadratic function.

@@ -57,6 +57,14 @@ OURS = {
         'box mAP 0.558, mask mAP 0.619 on generated scenes',
         'The demo',
     ),
+    'configs/sparsevit_maskrcnn_small_shapes_dense.py': (
+        'box mAP 0.783, mask mAP 0.735 on generated scenes',
+        'Small objects, dense, from scratch',
+    ),
+    'configs/sparsevit_maskrcnn_small_shapes_half.py': (
+        'box mAP 0.363, mask mAP 0.344 on generated scenes',
+        'Small objects, dense, from scratch',
+    ),
     'configs/sparsevit_maskrcnn_coco_overfit.py': (
         'box mAP 0.547 on its own 8 training images',
         'Overfitting eight real images',

@@ -2,9 +2,10 @@
 
 Racing first scores a candidate on some images, compares it with the best one so far on the same
 images, and drops it if it is clearly worse. The saved evaluations go to other candidates. The
-landscapes are as steep and as noisy as the scores in docs/results.md; part of a score's noise is
-that of the images, the same for every candidate. The regret is compared: how much better than the
-winner the best candidate within the budget is, without noise, for the same total number of images.
+landscapes are as steep and as noisy as the scores in docs/search_results.md; part of a score's
+noise is that of the images, the same for every candidate. The regret is compared: how much better
+than the winner the best candidate within the budget is, without noise, for the same total number
+of images.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from sparse_mm.search.space import Candidate, RatioSpace
 
 SPACE = RatioSpace.build((2, 2, 6, 2))
 IMAGES = 50  # for a score
-NOISE = 0.006 * math.sqrt(IMAGES)  # of one image: docs/results.md
+NOISE = 0.006 * math.sqrt(IMAGES)  # of one image: docs/search_results.md
 EVALUATIONS = 80
 BUDGET = 0.52, 0.55
 

@@ -4,40 +4,47 @@
 
 Trains the dense detector, then the same at half resolution and with a narrower backbone. Adapts the
 dense one, searches with every strategy and finetunes the winners. Also finetunes the paper's
-comparisons: without adaptation, windows ranked in every block, by attention, at random. Stops after
-the dense trainings if half the resolution costs less than 0.03 box mAP, because the task then does
-not need resolution. Finished runs are not repeated, and an interrupted training continues after its
-last epoch.
+comparisons: without adaptation, windows ranked in every block, by attention, at random, and dense
+at lower resolutions. Stops after the dense trainings if half the resolution costs less than 0.03
+box mAP, because the task then does not need resolution. Finished runs are not repeated, and an
+interrupted training continues after its last epoch.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import check_work_dir, report
-from sparse_mm.engine.command_line import run, whole
+from sparse_mm.engine.command_line import read_config, run, whole
 from sparse_mm.engine.files import write_atomically
-from sparse_mm.engine.logged import scalars
+from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import STRATEGIES
 from tools.benchmarks.compare_searches import ROOT, call
+from tools.benchmarks.small_objects_report import (
+    BOX,
+    CLAIMS,
+    claims_table,
+    dense_table,
+    relative_latencies,
+    resized,
+    tested,
+    training,
+)
 
 CONFIGS = 'configs/sparsevit_maskrcnn_small_shapes'
 DENSE = {'dense': 'dense', 'half': 'dense, half the resolution', 'narrow': 'dense, 20 channels'}
 LOSES = 0.03  # box mAP, at least, at half the resolution
-METRIC = 'coco/bbox_mAP'
 
 RANKED = """_base_ = {base!r}
 custom_imports = dict(
@@ -107,6 +114,14 @@ def parse_args() -> argparse.Namespace:
         help='seeds of the finetunings (default: 0 1)',
     )
     parser.add_argument(
+        '--sizes',
+        type=whole,
+        nargs='+',
+        default=[896, 728, 616],
+        help='pixels of images on which the dense detector is trained further (default: 896 728 '
+        '616, which take about 1, 0.7 and 0.5 of the latency)',
+    )
+    parser.add_argument(
         '--jobs', type=whole, default=1, help='searches and finetunings at a time (default: 1)'
     )
     parser.add_argument(
@@ -139,10 +154,14 @@ class Showing:
         if self.args.until == 'dense':
             return steps
         steps.append(self._step('adapt', 15, self._adapt))
+        for size in self.args.sizes:
+            steps.append(self._step(f'size_{size}', 9, self._train_further, size))
+            for seed in self.args.tune_seeds:
+                steps.append(self._step(f'size_{size}_{seed}', 3, self._tune_further, size, seed))
         searches = len(self.args.strategies) * len(self.args.seeds) * len(self.args.budget)
         minutes = searches * (self.args.evaluations * 0.25 + 4 * len(self.args.tune_seeds))
         steps.append(self._step('searches', minutes, self._search))
-        for claim in ('unadapted', 'random', 'blocks', 'attention'):
+        for claim in CLAIMS:
             for seed in self.args.tune_seeds:
                 steps.append(self._step(f'{claim}_{seed}', 5, self._tune, claim, seed))
         return steps
@@ -187,7 +206,7 @@ class Showing:
         Raises:
             BadInputError: It does not.
         """
-        dense, half = (self._tested(kind)[METRIC] for kind in ('dense', 'half'))
+        dense, half = (tested(self.folder, kind)[BOX] for kind in ('dense', 'half'))
         if dense - half < LOSES:
             raise BadInputError(
                 f'Dense has a box mAP of {dense:.3f}, and {half:.3f} at half the resolution: the '
@@ -201,12 +220,9 @@ class Showing:
         )
         call(self.folder / f'{name}.log', 1, tool, *arguments)
 
-    def _config(self, kind: str) -> str:
+    def config(self, kind: str) -> str:
+        """The path of one of the configs."""
         return f'{self.args.configs}{"_" if kind else ""}{kind}.py'
-
-    def configs(self) -> list[str]:
-        """All configs that it runs."""
-        return [self._config(kind) for kind in (*DENSE, 'adapt', '', 'finetune')]
 
     def _weights(self, kind: str) -> Path:
         return self.folder / kind / f'epoch_{self.args.epochs}.pth'
@@ -214,7 +230,7 @@ class Showing:
     def _train_dense(self, kind: str) -> None:
         epochs = self.args.epochs
         self._call(
-            *(kind, 'train.py', self._config(kind), '--work-dir', self.folder / kind, '--resume'),
+            *(kind, 'train.py', self.config(kind), '--work-dir', self.folder / kind, '--resume'),
             *('--cfg-options', f'train_cfg.max_epochs={epochs}', f'param_scheduler.1.end={epochs}'),
         )
 
@@ -222,24 +238,40 @@ class Showing:
         work_dir = self.folder / f'test_{kind}'
         self._call(
             f'test_{kind}',
-            *('test.py', self._config(kind), self._weights(kind), '--work-dir', work_dir),
+            *('test.py', self.config(kind), self._weights(kind), '--work-dir', work_dir),
         )
-
-    def _tested(self, kind: str) -> dict[str, float]:
-        newest = max((self.folder / f'test_{kind}').glob('*/*.json'))
-        return json.loads(newest.read_text())
 
     def _adapt(self) -> None:
         self._call(
-            *('adapt', 'train.py', self._config('adapt'), '--work-dir', self.folder / 'adapt'),
+            *('adapt', 'train.py', self.config('adapt'), '--work-dir', self.folder / 'adapt'),
             *('--resume', '--cfg-options', f'load_from={self._weights("dense")}'),
         )
+
+    def _train_further(self, size: int) -> None:
+        """As :meth:`_adapt`, at another size and without sparsity."""
+        options = {'load_from': self._weights('dense'), 'custom_hooks': []}
+        self._call_resized(f'size_{size}', 'adapt', size, options, '--resume')
+
+    def _tune_further(self, size: int, seed: int) -> None:
+        """As the finetuning of a setting, at another size and dense."""
+        start = self.folder / f'size_{size}' / 'epoch_1.pth'
+        options = {'load_from': start, 'randomness.seed': seed}
+        self._call_resized(f'size_{size}_{seed}', 'finetune', size, options)
+
+    def _call_resized(
+        self, name: str, kind: str, size: int, options: dict[str, Any], *flags: str
+    ) -> None:
+        config = self.config(kind)
+        options |= resized(read_config(config), size)
+        written = [f'{key}={value}'.replace(' ', '') for key, value in options.items()]
+        work_dir = '--work-dir', self.folder / name
+        self._call(name, 'train.py', config, *work_dir, *flags, '--cfg-options', *written)
 
     def _search(self) -> None:
         args = self.args
         self._call(
-            *('searches', 'benchmarks/compare_searches.py', self._config('')),
-            *(self._config('finetune'), self.adapted, '--work-dir', self.folder / 'searches'),
+            *('searches', 'benchmarks/compare_searches.py', self.config('')),
+            *(self.config('finetune'), self.adapted, '--work-dir', self.folder / 'searches'),
             *('--budget', *args.budget, '--evaluations', args.evaluations, '--jobs', args.jobs),
             *('--strategies', *args.strategies, '--seeds', *args.seeds),
             *('--tune-seeds', *args.tune_seeds),
@@ -258,7 +290,7 @@ class Showing:
         """Finetunes the same setting as a search's winner, with one thing changed."""
         ratios = self.folder / 'claims.json'
         write_atomically(ratios, json.dumps(self._winner()['ratios'][0]))
-        config = Path(self._config('finetune'))
+        config = Path(self.config('finetune'))
         start = self._weights('dense') if claim == 'unadapted' else self.adapted
         options = [f'load_from={start}', f'randomness.seed={seed}']
         options.append(f'model.backbone.pruning_ratios={ratios}')
@@ -275,59 +307,36 @@ class Showing:
 
     def table(self) -> str:
         """The result, in Markdown."""
-        weights = self._weights('dense')
-        curve = [row[METRIC] for row in scalars(self.folder / 'dense') if METRIC in row]
-        lines = [
-            f'Dense after each epoch: {", ".join(f"{value:.3f}" for value in curve)}; '
-            f'{weights.name} has the SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}.',
-            '',
-            '| | box mAP | mask mAP |',
-            '| --- | --- | --- |',
-        ]
-        for kind, name in DENSE.items():
-            found = self._tested(kind)
-            lines.append(f'| {name} | {found[METRIC]:.3f} | {found["coco/segm_mAP"]:.3f} |')
-        if self.args.until == 'dense':
+        args = self.args
+        cfgs = {kind: read_config(self.config(kind)) for kind in DENSE}
+        models = [(cfg, usual_image_size(cfg, 'test')[0]) for cfg in cfgs.values()]
+        sizes = () if args.until == 'dense' else args.sizes
+        models += [(cfgs['dense'], size) for size in sizes]
+        print('measuring latencies', flush=True)
+        latencies = relative_latencies(models, seconds=120)
+        lines = [training(self.folder, self._weights('dense')), '']
+        lines += dense_table(self.folder, DENSE, sizes, args.tune_seeds, latencies)
+        if args.until == 'dense':
             return '\n'.join(lines)
         lines += ['', (self.folder / 'searches' / 'comparison.md').read_text().strip(), '']
-        lines += self._claims()
+        lines += claims_table(self.folder, self._winner(), args.tune_seeds)
         return '\n'.join(lines)
-
-    def _claims(self) -> list[str]:
-        winner = self._winner()
-        seeds = len(self.args.tune_seeds)
-        named = {
-            'unadapted': 'not adapted',
-            'blocks': 'ranked in every block',
-            'attention': 'ranked by attention among windows',
-            'random': 'ranked at random',
-        }
-        values = [metrics[METRIC] for metrics in winner['metrics'][:seeds]]
-        lines = ['| the first winner, finetuned | box mAP |', '| --- | --- |']
-        lines.append(f'| adapted, one ranking a stage by L2 | {_spread(values)} |')
-        for claim, name in named.items():
-            rows = [scalars(self.folder / f'{claim}_{seed}') for seed in self.args.tune_seeds]
-            values = [[row[METRIC] for row in own if METRIC in row][-1] for own in rows]
-            lines.append(f'| {name} | {_spread(values)} |')
-        return lines
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'
 
 
 def main() -> None:
     """Runs everything, prints the tables and writes them."""
     args = parse_args()
-    numbers = args.epochs, args.evaluations, args.jobs
-    if min(numbers) < 1:
+    if min(numbers := (args.epochs, args.evaluations, args.jobs)) < 1:
         raise BadInputError(
             f'--epochs, --evaluations and --jobs must be at least 1; they are {numbers}.'
         )
+    if min(args.sizes) < 64:
+        raise BadInputError(f'--sizes must be at least 64 pixels; they are {args.sizes}.')
     for budget in args.budget:
         Budget.parse(budget)
     showing = Showing(args)
-    missing = [name for name in showing.configs() if not Path(name).is_file()]
+    configs = map(showing.config, (*DENSE, 'adapt', '', 'finetune'))
+    missing = [name for name in configs if not Path(name).is_file()]
     if missing:
         raise BadInputError(f'There is no config {missing[0]!r}; --configs is how names begin.')
     report(check_work_dir(args.work_dir))

@@ -10,8 +10,10 @@ from mmengine.config import Config
 
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
+from tests.conftest import ROOT
 from tools.benchmarks import small_objects
 from tools.benchmarks.rankings import RANKINGS, RankedSparseViT
+from tools.benchmarks.small_objects_report import relative_latencies, resized
 
 SCORES = dict(dense=0.6, half=0.5, narrow=0.55)
 WINNER = [[0.5], [0.5], [0.5, 0.5, 0.5], [0.5]]
@@ -46,6 +48,9 @@ def show(tmp_path, monkeypatch, capsys):
                 (folder.parent.parent / 'comparison.md').write_text('the table of searches')
 
         monkeypatch.setattr(small_objects, 'call', call)
+        monkeypatch.setattr(
+            small_objects, 'relative_latencies', lambda models, seconds: [0.5] * len(models)
+        )
         arguments = ['small_objects.py', '--work-dir', str(tmp_path), *options]
         monkeypatch.setattr(sys, 'argv', arguments)
         capsys.readouterr()
@@ -59,11 +64,15 @@ def test_everything_once_and_a_table(show, tmp_path):
     started, printed = show()
     names = [name for name, _ in started]
     assert names[:6] == ['dense', 'test_dense', 'half', 'test_half', 'narrow', 'test_narrow']
-    assert names[6:8] == ['adapt', 'searches']
-    assert set(names[8:]) == {
+    assert names[6:10] == ['adapt', 'size_896', 'size_896_0', 'size_896_1']
+    assert names[16] == 'searches'
+    assert set(names[17:]) == {
         f'{claim}_{seed}' for claim in ('unadapted', *RANKINGS[1:]) for seed in (0, 1)
     }
     options = dict(started)
+    assert 'custom_hooks=[]' in options['size_616']
+    assert 'train_dataloader.dataset.pipeline.2.scale=(308,308)' in options['size_616']
+    assert f'load_from={tmp_path}/size_616/epoch_1.pth' in options['size_616_1']
     assert '--resume' in options['dense']
     assert f'load_from={tmp_path}/dense/epoch_8.pth' in options['unadapted_0']
     assert 'model.backbone.ranking=random' in options['random_1']
@@ -75,7 +84,8 @@ def test_everything_once_and_a_table(show, tmp_path):
     assert 'minutes left' in printed
     for part in (
         'Dense after each epoch: 0.600',
-        '| dense, half the resolution | 0.500 |',
+        '| dense, half the resolution | 0.500 | 0.300 | 0.500 |',
+        '| dense, trained further at 616×616 | 0.400 ± 0.000 | 0.300 ± 0.000 | 0.500 |',
         'the table of searches',
         '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 |',
         '| not adapted | 0.400 ± 0.000 |',
@@ -94,6 +104,28 @@ def test_it_continues_where_it_was(show):
 def test_a_task_that_needs_no_resolution_ends_it(show):
     with pytest.raises(BadInputError, match=r'0\.600, and 0\.580 at half the resolution'):
         show(scores=dict(SCORES, half=0.58))
+
+
+def test_a_detector_at_another_size():
+    cfg = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_small_shapes_finetune.py')
+    cfg.merge_from_dict(resized(cfg, 448))
+    for split, side in (('train', 224), ('val', 448), ('test', 448)):
+        (resize,) = [
+            t for t in cfg[f'{split}_dataloader'].dataset.pipeline if t['type'] == 'Resize'
+        ]
+        assert tuple(resize['scale']) == (side, side)
+    half = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_small_shapes_half.py')
+    anchors = cfg.model.rpn_head.anchor_generator
+    assert anchors.scales == half.model.rpn_head.anchor_generator.scales
+    assert anchors.strides == half.model.rpn_head.anchor_generator.strides
+
+
+def test_latencies_are_shares_of_the_first():
+    cfg = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_small_shapes_narrow.py')
+    found = relative_latencies([(cfg, 224), (cfg, 112)], seconds=0.1)
+    assert found[0] == 1
+    assert len(found) == 2
+    assert all(value > 0 for value in found)
 
 
 @pytest.fixture(scope='module')
