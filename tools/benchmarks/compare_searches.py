@@ -6,6 +6,7 @@ repeated.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -101,6 +102,34 @@ def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
                 RUNNING.discard(child)
     if child.returncode:
         raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
+
+
+def keep_settings(folder: Path, **settings: Any) -> None:
+    """Writes what the runs of a folder have in common, or compares it with what is written.
+
+    Args:
+        folder: Of the runs.
+        settings: What JSON can hold.
+
+    Raises:
+        BadInputError: The folder has runs with other settings, or its settings cannot be read.
+    """
+    path = folder / 'settings.json'
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(settings, indent=1) + '\n')
+        return
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f'{str(path)!r} cannot be read ({error}); start in another --work-dir.'
+        ) from error
+    if known != settings:
+        raise BadInputError(
+            f'{str(folder)!r} has runs with other settings ({json.dumps(known)} instead of '
+            f'{json.dumps(settings)}); start in another --work-dir.'
+        )
 
 
 class Comparison:
@@ -248,6 +277,13 @@ def main() -> None:
         raise BadInputError('--evaluations and --jobs must be at least 1.')
     report(check_work_dir(args.work_dir) + check_checkpoint_file(args.checkpoint))
     comparison = Comparison(args)
+    weights = hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest()
+    keep_settings(
+        comparison.folder,
+        budget=args.budget,
+        evaluations=args.evaluations,
+        checkpoint=weights,
+    )
     rows = comparison.rows()
     write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))
     lines = [

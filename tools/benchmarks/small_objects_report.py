@@ -25,6 +25,8 @@ CLAIMS = {
     'attention': 'ranked by attention among windows',
     'random': 'ranked at random',
 }
+# Which of the compared settings are finetuned in these ways, by what their folders begin with.
+SETTINGS = {'': 'the first winner', 'uniform_': 'uniform ratios'}
 BATCH = 2
 
 
@@ -124,19 +126,20 @@ def dense_table(
     return lines
 
 
-def claims_table(folder: Path, winner: dict[str, Any], seeds: Sequence[int]) -> list[str]:
-    """One setting finetuned in every way.
+def claims_table(folder: Path, rows: dict[str, dict[str, Any]], seeds: Sequence[int]) -> list[str]:
+    """Settings finetuned in every way.
 
     Args:
         folder: Of all runs.
-        winner: The row of comparison.json with the setting.
+        rows: The rows of comparison.json with the settings, by their names in :data:`SETTINGS`.
         seeds: Of the finetunings.
     """
-    values = [metrics[BOX] for metrics in winner['metrics'][: len(seeds)]]
-    lines = ['| the first winner, finetuned | box mAP |', '| --- | --- |']
-    lines.append(f'| adapted, one ranking a stage by L2 | {spread(values)} |')
+    lines = [f'| box mAP, finetuned | {" | ".join(rows)} |', f'| --- |{" --- |" * len(rows)}']
+    values = [[metrics[BOX] for metrics in row['metrics'][: len(seeds)]] for row in rows.values()]
+    lines.append(f'| adapted, one ranking a stage by L2 | {" | ".join(map(spread, values))} |')
     for claim, name in CLAIMS.items():
-        lines.append(f'| {name} | {spread(finetuned(folder, claim, seeds, BOX))} |')
+        values = [finetuned(folder, setting + claim, seeds, BOX) for setting in SETTINGS]
+        lines.append(f'| {name} | {" | ".join(map(spread, values))} |')
     return lines
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparse_mm.errors import BadInputError
 from sparse_mm.search.cost import LatencyTable
 from tests.conftest import ROOT
 
@@ -141,3 +142,14 @@ def test_what_is_done_is_not_done_again(compare):
     started, rows = compare()
     assert started == []
     assert rows == first
+
+
+def test_other_settings_need_another_folder(compare, tool, tmp_path):
+    compare()
+    with pytest.raises(BadInputError, match=r'runs with other settings .*start in another'):
+        compare('--evaluations', 80)
+    tool.keep_settings(tmp_path / 'a', epochs=8)
+    tool.keep_settings(tmp_path / 'a', epochs=8)
+    (tmp_path / 'a' / 'settings.json').write_text('{"epo')
+    with pytest.raises(BadInputError, match=r'cannot be read .*start in another'):
+        tool.keep_settings(tmp_path / 'a', epochs=8)

@@ -11,12 +11,13 @@ from mmengine.config import Config
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from tests.conftest import ROOT
-from tools.benchmarks import small_objects
+from tools.benchmarks import small_objects, small_objects_runs
 from tools.benchmarks.rankings import RANKINGS, RankedSparseViT
 from tools.benchmarks.small_objects_report import relative_latencies, resized
 
 SCORES = dict(dense=0.6, half=0.5, narrow=0.55)
-WINNER = [[0.5], [0.5], [0.5, 0.5, 0.5], [0.5]]
+WINNER = [[0.5], [0.4], [0.3, 0.5, 0.7], [0.0]]
+UNIFORM = [[0.5], [0.5], [0.5, 0.5, 0.5], [0.5]]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def show(tmp_path, monkeypatch, capsys):
                 raise BadInputError('stopped')
             started.append((name, given))
             folder = tmp_path / dict(pairwise(given))['--work-dir'] / '1' / 'vis_data'
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             row = {'coco/bbox_mAP': scores.get(name, 0.4), 'coco/segm_mAP': 0.3}
             (folder / 'scalars.json').write_text('{"loss": 1.0}\n' + json.dumps(row) + '\n')
             if tool == 'test.py':
@@ -42,12 +43,17 @@ def show(tmp_path, monkeypatch, capsys):
             (folder.parent.parent / 'epoch_8.pth').write_bytes(b'weights')
             if name == 'searches':
                 metrics = [{'coco/bbox_mAP': value} for value in (0.58, 0.60)]
-                row = dict(budget='b', ratios=[WINNER], search=[0.5], metrics=metrics)
-                rows = [dict(budget='', ratios=[WINNER], metrics=metrics), row]
+                rows = [
+                    dict(budget=budget, method=method, ratios=[ratios], metrics=metrics)
+                    for budget, method, ratios in (
+                        *(('', 'dense', 0), ('a', 'random', 0), ('b', 'uniform', UNIFORM)),
+                        *(('b', 'random', 0), ('b', 'surrogate', WINNER), ('c', 'random', 0)),
+                    )
+                ]
                 (folder.parent.parent / 'comparison.json').write_text(json.dumps(rows))
                 (folder.parent.parent / 'comparison.md').write_text('the table of searches')
 
-        monkeypatch.setattr(small_objects, 'call', call)
+        monkeypatch.setattr(small_objects_runs, 'call', call)
         monkeypatch.setattr(
             small_objects, 'relative_latencies', lambda models, seconds: [0.5] * len(models)
         )
@@ -67,7 +73,10 @@ def test_everything_once_and_a_table(show, tmp_path):
     assert names[6:10] == ['adapt', 'size_896', 'size_896_0', 'size_896_1']
     assert names[16] == 'searches'
     assert set(names[17:]) == {
-        f'{claim}_{seed}' for claim in ('unadapted', *RANKINGS[1:]) for seed in (0, 1)
+        f'{setting}{claim}_{seed}'
+        for setting in ('', 'uniform_')
+        for claim in ('unadapted', *RANKINGS[1:])
+        for seed in (0, 1)
     }
     options = dict(started)
     assert 'custom_hooks=[]' in options['size_616']
@@ -80,18 +89,24 @@ def test_everything_once_and_a_table(show, tmp_path):
     ranked = Config.fromfile(options['random_1'][0])
     assert 'tools.benchmarks.rankings' in ranked.custom_imports.imports
     assert ranked.optim_wrapper.optimizer.lr == 5e-4  # with the settings of the others' finetuning
+    assert f'model.backbone.pruning_ratios={tmp_path}/claims.json' in options['random_1']
     assert json.loads((tmp_path / 'claims.json').read_text()) == WINNER
+    assert json.loads((tmp_path / 'uniform_claims.json').read_text()) == UNIFORM
     assert 'minutes left' in printed
     for part in (
         'Dense after each epoch: 0.600',
         '| dense, half the resolution | 0.500 | 0.300 | 0.500 |',
         '| dense, trained further at 616×616 | 0.400 ± 0.000 | 0.300 ± 0.000 | 0.500 |',
         'the table of searches',
-        '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 |',
-        '| not adapted | 0.400 ± 0.000 |',
+        '| box mAP, finetuned | the first winner | uniform ratios |',
+        '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 | 0.590 ± 0.014 |',
+        '| not adapted | 0.400 ± 0.000 | 0.400 ± 0.000 |',
     ):
         assert part in printed
     assert show()[0] == []  # all is done
+    assert [name for name, _ in show('--seeds', '0', '1')[0]] == ['searches']
+    with pytest.raises(BadInputError, match='runs with other settings'):
+        show('--epochs', '9')
 
 
 def test_it_continues_where_it_was(show):
@@ -99,6 +114,16 @@ def test_it_continues_where_it_was(show):
         show(fails_at='narrow')
     started, _ = show('--until', 'dense')
     assert [name for name, _ in started] == ['narrow', 'test_narrow']
+
+
+def test_without_uniform_ratios_nothing_can_be_compared(show, tmp_path):
+    show()
+    path = tmp_path / 'searches' / 'comparison.json'
+    path.write_text(
+        json.dumps([row for row in json.loads(path.read_text()) if row['method'] == 'random'])
+    )
+    with pytest.raises(BadInputError, match='No uniform ratios are within a budget'):
+        show()
 
 
 def test_a_task_that_needs_no_resolution_ends_it(show):
