@@ -104,7 +104,9 @@ def test_everything_once_and_a_table(show, tmp_path):
     ):
         assert part in printed
     assert show()[0] == []  # all is done
-    assert [name for name, _ in show('--seeds', '0', '1')[0]] == ['searches']
+    assert [name for name, _ in show('--strategies', 'surrogate', '--seeds', '0')[0]] == [
+        'searches'
+    ]
     with pytest.raises(BadInputError, match='runs with other settings'):
         show('--epochs', '9')
 
