@@ -18,9 +18,11 @@ RACING = 'benchmarks/simulate_racing.py'
 NUMBERS: dict[str, list[Line]] = {
     'a showing of nothing': [
         (f'{SHOW} --epochs 0', '--epochs, --evaluations and --jobs must be at least 1'),
-        (f'{SHOW} --sizes 896 32', '--sizes must be at least 64 pixels; they are [896, 32]'),
         (f'{SHOW} --configs nowhere', "There is no config 'nowhere_dense.py'"),
         (f'{SHOW} --budget half', "The budget 'half' cannot be read"),
+    ],
+    'a showing of tiny images': [
+        (f'{SHOW} --sizes 896 32', '--sizes must be at least 64 pixels; they are [896, 32]'),
     ],
     'a showing in another way': [(f'{SHOW} --until tomorrow', "invalid choice: 'tomorrow'")],
     'a simulation of nothing': [
