@@ -105,7 +105,9 @@ def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
 
 
 def keep_settings(folder: Path, **settings: Any) -> None:
-    """Writes what the runs of a folder have in common, or compares it with what is written.
+    """Keeps what the runs of a folder have in common, after comparing it with what is kept.
+
+    What earlier runs did not settle is added.
 
     Args:
         folder: Of the runs.
@@ -115,21 +117,19 @@ def keep_settings(folder: Path, **settings: Any) -> None:
         BadInputError: The folder has runs with other settings, or its settings cannot be read.
     """
     path = folder / 'settings.json'
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(settings, indent=1) + '\n')
-        return
     try:
-        known = json.loads(path.read_text())
+        known = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise BadInputError(
             f'{str(path)!r} cannot be read ({error}); start in another --work-dir.'
         ) from error
-    if known != settings:
+    if any(known.get(name, value) != value for name, value in settings.items()):
         raise BadInputError(
             f'{str(folder)!r} has runs with other settings ({json.dumps(known)} instead of '
             f'{json.dumps(settings)}); start in another --work-dir.'
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(known | settings, indent=1) + '\n')
 
 
 class Comparison:
@@ -265,7 +265,7 @@ def _tuple(ratios: list[list[float]]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(stage) for stage in ratios)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """Mean and standard deviation."""
     return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'
 

@@ -29,6 +29,7 @@ from tools.benchmarks.small_objects_report import (
     claims_table,
     dense_table,
     relative_latencies,
+    resized,
     training,
 )
 from tools.benchmarks.small_objects_runs import Runs
@@ -104,7 +105,7 @@ def table(runs: Runs, args: argparse.Namespace) -> str:
     """The result, in Markdown."""
     cfgs = {kind: read_config(runs.config(kind)) for kind in DENSE}
     models = [(cfg, usual_image_size(cfg, 'test')[0]) for cfg in cfgs.values()]
-    sizes = () if args.until == 'dense' else args.sizes
+    sizes = [] if args.until == 'dense' else list(dict.fromkeys(args.sizes))
     models += [(cfgs['dense'], size) for size in sizes]
     print('measuring latencies', flush=True)
     latencies = relative_latencies(models, seconds=120)
@@ -135,7 +136,12 @@ def main() -> None:
     if missing:
         raise BadInputError(f'There is no config {missing[0]!r}; --configs is how names begin.')
     report(check_work_dir(args.work_dir))
-    keep_settings(runs.folder, epochs=args.epochs, evaluations=args.evaluations, budget=args.budget)
+    settings: dict[str, object] = dict(epochs=args.epochs)
+    if args.until == 'end':
+        settings |= dict(evaluations=args.evaluations, budget=args.budget)
+        for kind in ('adapt', 'finetune'):  # what cannot be resized is told before hours of work
+            resized(read_config(runs.config(kind)), args.sizes[0])
+    keep_settings(runs.folder, **settings)
     runs.run()
     result = table(runs, args)
     write_atomically(runs.folder / 'small_objects.md', result + '\n')

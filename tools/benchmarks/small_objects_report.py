@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -15,8 +14,10 @@ from mmengine.config import Config
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
 from sparse_mm.engine.logged import scalars
+from sparse_mm.errors import BadInputError
 from sparse_mm.search.estimate import fastest_eighth
 from sparse_mm.search.timing import for_timing, random_images, rounds_in_turns
+from tools.benchmarks.compare_searches import spread
 
 BOX, MASK = 'coco/bbox_mAP', 'coco/segm_mAP'
 CLAIMS = {
@@ -39,7 +40,16 @@ def resized(cfg: Config, size: int) -> dict[str, Any]:
 
     Returns:
         Options by their names, for ``--cfg-options`` or ``Config.merge_from_dict``.
+
+    Raises:
+        BadInputError: The config has no anchors whose scales could be changed.
     """
+    scales = cfg.get('model', {}).get('rpn_head', {}).get('anchor_generator', {}).get('scales')
+    if scales is None:
+        raise BadInputError(
+            f"{cfg.filename!r} has no 'model.rpn_head.anchor_generator.scales' to change with the "
+            'size of images; choose configs of a detector with an RPN.'
+        )
     whole = usual_image_size(cfg, 'test')[0]
     options: dict[str, Any] = {}
     for split in ('train', 'val', 'test'):
@@ -47,7 +57,6 @@ def resized(cfg: Config, size: int) -> dict[str, Any]:
             if transform['type'] == 'Resize':
                 side = round(transform['scale'][0] * size / whole)
                 options[f'{split}_dataloader.dataset.pipeline.{index}.scale'] = (side, side)
-    scales = cfg.model.rpn_head.anchor_generator.scales
     options['model.rpn_head.anchor_generator.scales'] = [s * size / whole for s in scales]
     return options
 
@@ -121,7 +130,7 @@ def dense_table(
     for size in sizes:
         values = (spread(finetuned(folder, f'size_{size}', seeds, m)) for m in (BOX, MASK))
         found.append((f'dense, trained further at {size}×{size}', *values))
-    for cells, latency in zip(found, latencies, strict=False):
+    for cells, latency in zip(found, latencies, strict=True):
         lines.append(f'| {" | ".join(cells)} | {latency:.3f} |')
     return lines
 
@@ -141,8 +150,3 @@ def claims_table(folder: Path, rows: dict[str, dict[str, Any]], seeds: Sequence[
         values = [finetuned(folder, setting + claim, seeds, BOX) for setting in SETTINGS]
         lines.append(f'| {name} | {" | ".join(map(spread, values))} |')
     return lines
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation."""
-    return f'{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}'

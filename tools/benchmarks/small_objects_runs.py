@@ -63,7 +63,7 @@ class Runs:
         if self.args.until == 'dense':
             return steps
         steps.append(self._step('adapt', 15, self._adapt))
-        for size in self.args.sizes:
+        for size in dict.fromkeys(self.args.sizes):
             steps.append(self._step(f'size_{size}', 9, self._train_further, size))
             for seed in self.args.tune_seeds:
                 steps.append(self._step(f'size_{size}_{seed}', 3, self._tune_further, size, seed))
@@ -86,7 +86,7 @@ class Runs:
         def finish() -> None:
             work(*args)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(key)
+            write_atomically(path, key)
 
         return Step(name, minutes, path.is_file() and path.read_text() == key, finish)
 

@@ -43,8 +43,14 @@ def show(tmp_path, monkeypatch, capsys):
             (folder.parent.parent / 'epoch_8.pth').write_bytes(b'weights')
             if name == 'searches':
                 metrics = [{'coco/bbox_mAP': value} for value in (0.58, 0.60)]
+                lower = [{'coco/bbox_mAP': value} for value in (0.48, 0.50)]
                 rows = [
-                    dict(budget=budget, method=method, ratios=[ratios], metrics=metrics)
+                    dict(
+                        budget=budget,
+                        method=method,
+                        ratios=[ratios],
+                        metrics=lower if method == 'uniform' else metrics,
+                    )
                     for budget, method, ratios in (
                         *(('', 'dense', 0), ('a', 'random', 0), ('b', 'uniform', UNIFORM)),
                         *(('b', 'random', 0), ('b', 'surrogate', WINNER), ('c', 'random', 0)),
@@ -99,7 +105,7 @@ def test_everything_once_and_a_table(show, tmp_path):
         '| dense, trained further at 616×616 | 0.400 ± 0.000 | 0.300 ± 0.000 | 0.500 |',
         'the table of searches',
         '| box mAP, finetuned | the first winner | uniform ratios |',
-        '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 | 0.590 ± 0.014 |',
+        '| adapted, one ranking a stage by L2 | 0.590 ± 0.014 | 0.490 ± 0.014 |',
         '| not adapted | 0.400 ± 0.000 | 0.400 ± 0.000 |',
     ):
         assert part in printed
@@ -143,6 +149,8 @@ def test_a_detector_at_another_size():
         assert tuple(resize['scale']) == (side, side)
     half = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_small_shapes_half.py')
     anchors = cfg.model.rpn_head.anchor_generator
+    with pytest.raises(BadInputError, match='choose configs of a detector with an RPN'):
+        resized(Config(dict(model=dict(type='FCOS'))), 448)
     assert anchors.scales == half.model.rpn_head.anchor_generator.scales
     assert anchors.strides == half.model.rpn_head.anchor_generator.strides
 
@@ -191,3 +199,10 @@ def test_other_rankings_keep_as_many_other_windows(plain, ranking):
 def test_an_unknown_ranking_is_refused():
     with pytest.raises(BadInputError, match='ranking is one of l2, random'):
         RankedSparseViT(**SETTINGS, ranking='best')
+
+
+def test_settings_of_later_runs_are_added(show):
+    show('--until', 'dense', '--evaluations', '40')  # which do not matter yet
+    show('--evaluations', '60')
+    with pytest.raises(BadInputError, match='runs with other settings'):
+        show('--evaluations', '80')
