@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,13 @@ class Step:
     Attributes:
         name: What the progress says.
         minutes: About how long it takes, as a share of the others.
-        done: Whether it is done, with the same key.
+        done: Says whether it is done, with the same key; earlier steps can change that.
         work: Does it.
     """
 
     name: str
     minutes: float
-    done: bool
+    done: Callable[[], bool]
     work: Callable[[], None]
 
 
@@ -70,25 +71,33 @@ class Runs:
         searches = len(self.args.strategies) * len(self.args.seeds) * len(self.args.budget)
         minutes = searches * (self.args.evaluations * 0.25 + 4 * len(self.args.tune_seeds))
         wanted = json.dumps([self.args.strategies, self.args.seeds, self.args.tune_seeds])
-        steps.append(self._step('searches', minutes, self._search, key=wanted))
+        steps.append(self._step('searches', minutes, self._search, key=lambda: wanted))
         for setting in SETTINGS:
             for claim in CLAIMS:
                 for seed in self.args.tune_seeds:
                     name = f'{setting}{claim}_{seed}'
-                    steps.append(self._step(name, 3, self._tune, name, setting, claim, seed))
+                    key = partial(self._ratios, setting)
+                    steps.append(
+                        self._step(name, 3, self._tune, name, setting, claim, seed, key=key)
+                    )
         return steps
 
     def _step(
-        self, name: str, minutes: float, work: Callable[..., None], *args: Any, key: str = ''
+        self,
+        name: str,
+        minutes: float,
+        work: Callable[..., None],
+        *args: Any,
+        key: Callable[[], str] = str,
     ) -> Step:
         path = self.folder / name / 'done'
 
         def finish() -> None:
             work(*args)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, key)
+            write_atomically(path, key())
 
-        return Step(name, minutes, path.is_file() and path.read_text() == key, finish)
+        return Step(name, minutes, lambda: path.is_file() and path.read_text() == key(), finish)
 
     def run(self) -> None:
         """Does what is not done, and says how long the rest will take.
@@ -97,19 +106,18 @@ class Runs:
             BadInputError: A run failed, or half the resolution costs too little.
         """
         steps = self.steps()
-        waiting = [step for step in steps if not step.done]
         with progress_bar('Small objects', total=len(steps)) as bar:
-            bar.update(len(steps) - len(waiting))
             spent = counted = 0.0
-            for number, step in enumerate(waiting):
-                left = sum(other.minutes for other in waiting[number:])
-                # The first guess is the table's own; then this machine's pace.
-                left *= spent / counted if counted else 1.0
-                print(f'{step.name}; about {left:.0f} minutes left in all', flush=True)
-                start = time.monotonic()
-                step.work()
-                spent += (time.monotonic() - start) / 60
-                counted += step.minutes
+            for number, step in enumerate(steps):
+                if not step.done():
+                    left = sum(other.minutes for other in steps[number:] if not other.done())
+                    # The first guess is the table's own; then this machine's pace.
+                    left *= spent / counted if counted else 1.0
+                    print(f'{step.name}; about {left:.0f} minutes left in all', flush=True)
+                    start = time.monotonic()
+                    step.work()
+                    spent += (time.monotonic() - start) / 60
+                    counted += step.minutes
                 bar.update()
                 if step.name == 'test_half':
                     self.check_resolution()
@@ -217,10 +225,14 @@ class Runs:
             return uniform[0]
         return [row for row in rows if row['budget'] == uniform[0]['budget']][-1]
 
+    def _ratios(self, setting: str) -> str:
+        """The ratios that a setting's claims are shown with, as JSON."""
+        return json.dumps(self.row(setting)['ratios'][0])
+
     def _tune(self, name: str, setting: str, claim: str, seed: int) -> None:
         """Finetunes a setting of the comparison with one thing changed."""
         ratios = self.folder / f'{setting}claims.json'
-        write_atomically(ratios, json.dumps(self.row(setting)['ratios'][0]))
+        write_atomically(ratios, self._ratios(setting))
         config = Path(self.config('finetune'))
         start = self.weights('dense') if claim == 'unadapted' else self.adapted
         options = [f'load_from={start}', f'randomness.seed={seed}']

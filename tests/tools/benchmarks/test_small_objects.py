@@ -135,8 +135,9 @@ def test_without_uniform_ratios_nothing_can_be_compared(show, tmp_path):
 
 
 def test_a_task_that_needs_no_resolution_ends_it(show):
-    with pytest.raises(BadInputError, match=r'0\.600, and 0\.580 at half the resolution'):
-        show(scores=dict(SCORES, half=0.58))
+    for _ in range(2):  # also when both are trained
+        with pytest.raises(BadInputError, match=r'0\.600, and 0\.580 at half the resolution'):
+            show(scores=dict(SCORES, half=0.58))
 
 
 def test_a_detector_at_another_size():
@@ -206,3 +207,11 @@ def test_settings_of_later_runs_are_added(show):
     show('--evaluations', '60')
     with pytest.raises(BadInputError, match='runs with other settings'):
         show('--evaluations', '80')
+
+
+def test_another_winner_is_finetuned_anew(show, tmp_path):
+    show()
+    path = tmp_path / 'searches' / 'comparison.json'
+    path.write_text(path.read_text().replace(json.dumps(WINNER), json.dumps(UNIFORM)))
+    names = [name for name, _ in show()[0]]
+    assert set(names) == {f'{c}_{s}' for c in ('unadapted', *RANKINGS[1:]) for s in (0, 1)}
