@@ -2,8 +2,10 @@
 
 from types import SimpleNamespace
 
+import mmdet.registry
 import pytest
 from mmengine.config import Config
+from mmengine.registry import METRICS
 
 from sparse_mm.engine import hosts
 
@@ -31,6 +33,19 @@ def test_a_type_has_names():
     assert hosts.name_of(hosts.name_of) == 'name_of'
     assert hosts.is_kind(MyResize, 'Resize', 'CenterCrop')
     assert not hosts.is_kind('MyResize', 'Resize')
+
+
+def test_a_class_of_ones_own_is_known_by_the_classes_above_it(monkeypatch):
+    monkeypatch.setitem(METRICS.module_dict, 'MineByName', MyCoco)
+    for kind in 'MineByName', 'mmdet.MineByName':
+        assert hosts.names_of(kind) == ('MineByName', 'MyCoco', 'CocoDataset')
+        assert hosts.name_of(kind) == 'MineByName'
+    assert hosts.names_of(f'{__name__}.MyResize') == ('MyResize', 'Resize')
+    # Of a registry that belongs to a host.
+    monkeypatch.setitem(mmdet.registry.TRANSFORMS.module_dict, 'MyResize', MyResize)
+    assert hosts.is_kind('MyResize', 'Resize')
+    # Hosts' classes have one name, whether they are imported or not.
+    assert hosts.names_of('FilterAnnotations') == ('FilterAnnotations',)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Measures how much of the image pruning skips, and how much of the windows is padding.
+"""Measures how much of the image and of its objects pruning skips, and how much is padding.
 
 Windows at the edges of a map can be mostly padding. They count as windows, in every ratio and in
 every MAC, but skipping them skips little of the image. This runs a model on images of its test set
-and counts tokens that are there.
+and counts tokens that are there. Where the test set has boxes, it also counts those inside them: a
+ranking is as good as chance if it skips as much of the objects as of the image.
 
 python tools/analysis_tools/window_usage.py CONFIG --checkpoint WEIGHTS.pth --ratios 0.5
 """
@@ -16,6 +17,7 @@ from typing import Any
 import sparse_mm  # noqa: F401, before MMEngine, which asks for the home of a user without one
 
 # isort: split
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -66,14 +68,29 @@ class UsageCounter:
         real: Of those, rows that are tokens of the map and not padding.
         window_area: Rows of all windows, each block and pass counted.
         tokens: Tokens of the map, each block and pass counted.
+        on_objects: Of the boxes' area, in tokens, what was computed, each block and pass counted.
+        objects: The boxes' area, in tokens, each block and pass counted.
     """
 
     def __init__(self, stages: int) -> None:
         self.computed, self.real = [0] * stages, [0] * stages
         self.window_area, self.tokens = [0] * stages, [0] * stages
+        self.on_objects, self.objects = [0.0] * stages, [0.0] * stages
 
-    def add(self, passes: list[BackbonePass]) -> None:
-        """Counts passes of the backbone."""
+    def add(self, passes: list[BackbonePass], boxes: np.ndarray | None = None) -> None:
+        """Counts passes of the backbone.
+
+        Args:
+            passes: The passes.
+            boxes: ``(N, 4)``, corners of the objects in pixels of the one image of all passes;
+                None if they are not known.
+        """
+        for one in passes if boxes is not None else ():
+            inside = covered(boxes, *one.images.shape[-2:])
+            for block in one.blocks:
+                shares = token_shares(inside, block.hw_shape, block.stride)
+                self.objects[block.stage] += float(shares.sum())
+                self.on_objects[block.stage] += float((shares * block.tokens()[0]).sum())
         for block in (block for one in passes for block in one.blocks):
             kept, (height, width), side = block.kept, block.hw_shape, block.window_size
             images, windows, length = kept.shape
@@ -85,9 +102,9 @@ class UsageCounter:
             self.window_area[block.stage] += images * area
 
     def rows(self) -> list[dict[str, float]]:
-        """The shares of each stage."""
+        """The shares of each stage; without boxes there is none of the objects."""
         columns = zip(self.computed, self.real, self.window_area, self.tokens, strict=True)
-        return [
+        rows = [
             dict(
                 padding=1 - tokens / area,
                 windows_skipped=1 - computed / area,
@@ -95,6 +112,59 @@ class UsageCounter:
             )
             for computed, real, area, tokens in columns
         ]
+        for row, computed, area in zip(rows, self.on_objects, self.objects, strict=True):
+            if area:
+                row['objects_skipped'] = 1 - computed / area
+        return rows
+
+
+def covered(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Which pixels are inside a box: ``(height, width)`` bool, from ``(N, 4)`` corners."""
+    inside = np.zeros((height, width), bool)
+    for left, top, right, bottom in boxes.clip(min=0).round().astype(int):
+        inside[top:bottom, left:right] = True
+    return inside
+
+
+def token_shares(
+    inside: np.ndarray, hw_shape: tuple[int, int], stride: tuple[int, int]
+) -> np.ndarray:
+    """How much of each token's pixels are marked: ``(H, W)``, from the pixels of the image."""
+    (rows, columns), (height, width) = hw_shape, stride
+    pixels = np.zeros((rows * height, columns * width))
+    part = inside[: len(pixels), : pixels.shape[1]]
+    pixels[: part.shape[0], : part.shape[1]] = part
+    return pixels.reshape(rows, height, columns, width).mean(axis=(1, 3))
+
+
+def boxes_of(dataset: Any, index: int, sample: dict) -> np.ndarray | None:
+    """The boxes of a sample, ``(N, 4)`` corners in pixels of what the model gets.
+
+    Test pipelines load boxes before or after they resize the image, so these are the annotation's.
+
+    Args:
+        dataset: The data set.
+        index: Of the sample.
+        sample: What the pipeline made of it.
+
+    Returns:
+        None for several images, flipped, cropped or centred ones, or annotations without boxes.
+    """
+    meta = getattr(sample.get('data_samples'), 'metainfo', {})
+    inputs, shape = sample['inputs'], meta.get('ori_shape')
+    if not isinstance(inputs, torch.Tensor) or inputs.ndim != 3 or not shape:
+        return None
+    resized = meta.get('scale_factor', (1.0, 1.0))
+    expected = [round(side * factor) for side, factor in zip(shape, resized[::-1], strict=False)]
+    kept = meta.get('img_shape', shape)
+    cropped = any(now < side - 1 for side, now in zip(expected, kept, strict=False))
+    if meta.get('flip') or 'pad_param' in meta or cropped:
+        return None
+    instances = dataset.get_data_info(index).get('instances') or []
+    found = [one['bbox'] for one in instances if 'bbox' in one and not one.get('ignore_flag')]
+    if not found:
+        return None
+    return np.asarray(found, float).reshape(-1, 4) * np.tile(np.asarray(resized, float), 2)
 
 
 class BackboneAlone(nn.Module):
@@ -137,8 +207,9 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         dataset: Any = DATASETS.build(cfg.test_dataloader.dataset)
     counter, recorder = UsageCounter(len(backbone.stages)), WindowRecorder(backbone)
     for i in range(min(args.images, len(dataset))):
-        model.test_step(pseudo_collate([dataset[i]]))
-        counter.add(recorder.passes)
+        sample = dataset[i]
+        model.test_step(pseudo_collate([sample]))
+        counter.add(recorder.passes, boxes_of(dataset, i, sample))
         recorder.passes.clear()
     return counter.rows()
 
@@ -151,8 +222,11 @@ def main() -> None:
     if args.json:
         print(json.dumps(rows))
         return
-    print('| stage | padding in windows | windows skipped | of the image skipped |')
-    print('| --- | --- | --- | --- |')
+    names = ['padding in windows', 'windows skipped', 'of the image skipped']
+    if any('objects_skipped' in row for row in rows):
+        names.append('of the objects skipped')
+    print('| stage |', ' | '.join(names), '|')
+    print('| --- |' + ' --- |' * len(names))
     for i, row in enumerate(rows, 1):
         shares = ' | '.join(f'{share:.1%}' for share in row.values())
         print(f'| {i} | {shares} |')
