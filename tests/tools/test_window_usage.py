@@ -98,6 +98,9 @@ def test_a_token_is_as_much_of_an_object_as_its_pixels():
     assert token_shares(inside, (1, 2), (4, 4)).tolist() == [[0.5, 1]]
 
 
+PLAIN = dict(ori_shape=(128, 160), img_shape=(128, 160))
+
+
 def found(instance=None, **meta):
     """What boxes an image of 128 x 160 pixels has, which was 64 x 80."""
     resized = dict(ori_shape=(64, 80), img_shape=(128, 160), scale_factor=(2.0, 2.0))
@@ -113,6 +116,9 @@ def found(instance=None, **meta):
 def test_boxes_are_those_of_the_annotation_resized_as_the_image():
     assert found().tolist() == [[2, 4, 6, 8]]
     assert found(img_shape=(160, 160)).tolist() == [[2, 4, 6, 8]]  # padded at the bottom
+    assert found(scale_factor=2.0).tolist() == [[2, 4, 6, 8]]
+    unequal = dict(ori_shape=(128, 80), scale_factor=(2.0, 1.0))
+    assert found(**unequal).tolist() == [[2, 2, 6, 4]]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +128,7 @@ def test_boxes_are_those_of_the_annotation_resized_as_the_image():
         dict(img_shape=(100, 160)),  # cropped
         dict(pad_param=np.array([0.0, 0.0, 4.0, 4.0])),  # centred
         dict(instance=dict(bbox_3d=[0] * 7)),
+        dict(instance=dict(bbox=[0] * 8)),  # rotated
         dict(instance=dict(bbox=[1, 2, 3, 4], ignore_flag=1)),
     ],
 )
@@ -133,6 +140,8 @@ def test_samples_without_boxes_have_no_column():
     image = torch.zeros(3, 128, 160)
     assert boxes_of(None, 0, dict(inputs=image)) is None
     assert boxes_of(None, 0, dict(inputs=dict(img=image[None]))) is None
+    plain = dict(inputs=dict(img=image), data_samples=SimpleNamespace(metainfo=PLAIN))
+    assert boxes_of([plain], 0, plain) is None
     counter = UsageCounter(1)
     counter.computed, counter.real, counter.window_area, counter.tokens = [1], [1], [2], [2]
     assert [sorted(row) for row in counter.rows()] == [

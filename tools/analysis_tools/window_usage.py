@@ -148,23 +148,26 @@ def boxes_of(dataset: Any, index: int, sample: dict) -> np.ndarray | None:
         sample: What the pipeline made of it.
 
     Returns:
-        None for several images, flipped, cropped or centred ones, or annotations without boxes.
+        None for several images, for flipped, cropped or centred ones, and without upright boxes.
     """
     meta = getattr(sample.get('data_samples'), 'metainfo', {})
     inputs, shape = sample['inputs'], meta.get('ori_shape')
+    inputs = inputs.get('img') if isinstance(inputs, dict) else inputs  # mmdet3d's
     if not isinstance(inputs, torch.Tensor) or inputs.ndim != 3 or not shape:
         return None
-    resized = meta.get('scale_factor', (1.0, 1.0))
-    expected = [round(side * factor) for side, factor in zip(shape, resized[::-1], strict=False)]
-    kept = meta.get('img_shape', shape)
-    cropped = any(now < side - 1 for side, now in zip(expected, kept, strict=False))
+    # (w, h), or one factor for both.
+    factors = np.broadcast_to(np.ravel(meta.get('scale_factor', 1.0))[:2], 2).astype(float)
+    expected = np.round(np.asarray(shape[:2]) * factors[::-1])
+    cropped = (np.asarray(meta.get('img_shape', shape)[:2]) < expected - 1).any()
     if meta.get('flip') or 'pad_param' in meta or cropped:
         return None
-    instances = dataset.get_data_info(index).get('instances') or []
-    found = [one['bbox'] for one in instances if 'bbox' in one and not one.get('ignore_flag')]
-    if not found:
-        return None
-    return np.asarray(found, float).reshape(-1, 4) * np.tile(np.asarray(resized, float), 2)
+    info = dataset.get_data_info(index) if hasattr(dataset, 'get_data_info') else {}
+    found = [
+        one['bbox']
+        for one in info.get('instances') or ()
+        if len(one.get('bbox', ())) == 4 and not one.get('ignore_flag')  # not rotated ones
+    ]
+    return np.asarray(found, float) * np.tile(factors, 2) if found else None
 
 
 class BackboneAlone(nn.Module):
