@@ -65,6 +65,10 @@ OURS = {
         'box mAP 0.363, mask mAP 0.344 on generated scenes',
         'Small objects, dense, from scratch',
     ),
+    'configs/sparsevit_maskrcnn_small_shapes_narrow.py': (
+        'box mAP 0.750, mask mAP 0.695 on generated scenes',
+        'Small objects, dense, from scratch',
+    ),
     'configs/sparsevit_maskrcnn_coco_overfit.py': (
         'box mAP 0.547 on its own 8 training images',
         'Overfitting eight real images',
