@@ -139,6 +139,8 @@ def test_boxes_that_are_elsewhere_are_not_counted(change):
 def test_samples_without_boxes_have_no_column():
     image = torch.zeros(3, 128, 160)
     assert boxes_of(None, 0, dict(inputs=image)) is None
+    assert boxes_of(None, 0, dict(img=image)) is None
+    assert boxes_of(None, 0, (image, 3)) is None
     assert boxes_of(None, 0, dict(inputs=dict(img=image[None]))) is None
     plain = dict(inputs=dict(img=image), data_samples=SimpleNamespace(metainfo=PLAIN))
     assert boxes_of([plain], 0, plain) is None

@@ -137,7 +137,7 @@ def token_shares(
     return pixels.reshape(rows, height, columns, width).mean(axis=(1, 3))
 
 
-def boxes_of(dataset: Any, index: int, sample: dict) -> np.ndarray | None:
+def boxes_of(dataset: Any, index: int, sample: Any) -> np.ndarray | None:
     """The boxes of a sample, ``(N, 4)`` corners in pixels of what the model gets.
 
     Test pipelines load boxes before or after they resize the image, so these are the annotation's.
@@ -145,13 +145,15 @@ def boxes_of(dataset: Any, index: int, sample: dict) -> np.ndarray | None:
     Args:
         dataset: The data set.
         index: Of the sample.
-        sample: What the pipeline made of it.
+        sample: What the pipeline made of it; plain data sets give a tuple.
 
     Returns:
         None for several images, for flipped, cropped or centred ones, and without upright boxes.
     """
+    if not isinstance(sample, dict):
+        return None
     meta = getattr(sample.get('data_samples'), 'metainfo', {})
-    inputs, shape = sample['inputs'], meta.get('ori_shape')
+    inputs, shape = sample.get('inputs'), meta.get('ori_shape')
     inputs = inputs.get('img') if isinstance(inputs, dict) else inputs  # mmdet3d's
     if not isinstance(inputs, torch.Tensor) or inputs.ndim != 3 or not shape:
         return None
