@@ -36,7 +36,7 @@ from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.engine.search.sparsity_search import FOLDER, SparsitySearch
 from sparse_mm.engine.search.summary import summarise
 from sparse_mm.engine.work_dir import guard_work_dir
-from sparse_mm.ranks import on_every_process, on_main_process
+from sparse_mm.ranks import is_main_process, on_every_process, on_main_process
 from sparse_mm.search.evolution import STRATEGIES
 
 
@@ -158,8 +158,9 @@ def main() -> None:
         runner.load_checkpoint(args.checkpoint)
         search = SparsitySearch(runner, settings, Path(cfg.work_dir) / FOLDER)
         search.prepare()
-    for line in summarise(search, search.run()):
-        print(line)
+    lines = summarise(search, search.run())
+    if is_main_process():
+        print(*lines, sep='\n')
 
 
 if __name__ == '__main__':

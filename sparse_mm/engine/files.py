@@ -39,7 +39,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise BadInputError(
             f'{str(path)!r} cannot be written ({error.strerror}); see to its disk and its rights, '
-            'then go on with --resume: what was there before is whole.'
+            'then start the same command again (train.py with --resume): what was there before is '
+            'whole.'
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """mmdet's COCO metric at full precision, over just the images that were predicted."""
 
+import math
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,6 +19,8 @@ ITEMS = {
     **{'AR@100': 6, 'AR@300': 7, 'AR@1000': 8},
     **{'AR_s@1000': 9, 'AR_m@1000': 10, 'AR_l@1000': 11},
 }
+# Areas in square pixels, by the ends of their names.
+SIZES = {'_s': (0, 32**2), '_m': (32**2, 96**2), '_l': (96**2, 1e10)}
 
 
 class FullPrecisionCocoMetric(CocoMetric):
@@ -37,8 +41,8 @@ class FullPrecisionCocoMetric(CocoMetric):
 
         Returns:
             What the host's metric gives, in [0, 1]: ``bbox_mAP``, ``segm_mAP`` and their parts,
-            ``CLASS_precision``, ``AR@100`` and so on; 0 where nothing was found, NaN for classes
-            that no image has.
+            ``CLASS_precision``, ``AR@100`` and so on; 0 where nothing was found. Where no image
+            has an object: -1 for a size, as COCOeval has it, NaN for a class.
 
         Raises:
             BadInputError: The metric is set to write its files alone, or ``metric_items`` names
@@ -97,6 +101,19 @@ class FullPrecisionCocoMetric(CocoMetric):
         part_of = dict(zip(images, parts.tolist(), strict=True))
         return precision_without(evaluation, item, part_of, int(parts.max()) + 1)[1]
 
+    def _objects(self, truth: COCO, image_ids: list[int]) -> Callable[..., bool]:
+        """Tells whether images have an object of a class, and of the size of one of ITEMS."""
+        found = truth.loadAnns(truth.getAnnIds(imgIds=image_ids, catIds=self.cat_ids))
+        found = [one for one in found if not one.get('iscrowd', 0)]
+
+        def has(number: int | None = None, size: str = '') -> bool:
+            low, high = SIZES.get(size.partition('@')[0][-2:], (0, math.inf))
+            return any(
+                low <= one['area'] <= high and number in (None, one['category_id']) for one in found
+            )
+
+        return has
+
     def _evaluate(
         self, truth: COCO, kind: str, found: list[dict[str, Any]], image_ids: list[int]
     ) -> dict[str, float]:
@@ -107,8 +124,11 @@ class FullPrecisionCocoMetric(CocoMetric):
         classes = [item['name'] for item in truth.loadCats(self.cat_ids)]
         classwise = self.classwise and not proposals
         if not found:
-            absent = [f'{name}_precision' for name in classes] if classwise else []
-            return dict.fromkeys([*names.values(), *absent], 0.0)
+            own = self._objects(truth, image_ids)
+            nothing = {name: 0.0 if own(size=item) else -1.0 for item, name in names.items()}
+            for name, number in zip(classes, self.cat_ids, strict=True) if classwise else ():
+                nothing[f'{name}_precision'] = 0.0 if own(number) else math.nan
+            return nothing
         if kind == 'segm':
             for item in found:
                 item.pop('bbox')  # or the box's area would stand for the mask's

@@ -126,8 +126,7 @@ class GaussianProcess:
         Args:
             values: ``(S,)`` scores less their mean.
         """
-        # Evenly over the search, so that early draws and late choices both count.
-        some = np.unique(np.linspace(0, len(values) - 1, min(len(values), MAX_FITTED)).astype(int))
+        some = _evenly(len(values))
         points, values = self._points[some], values[some]
         stages = int(self._stage.max()) + 1
 
@@ -151,6 +150,22 @@ class GaussianProcess:
                     tried[lengths] = evidence(lengths)
             best = max(tried, key=lambda lengths: tried[lengths][0])
         return np.array(best), *tried[best][1:]
+
+
+def _evenly(number: int) -> np.ndarray:
+    """Indices of at most :data:`MAX_FITTED` scores, so that early and late ones both count."""
+    return np.unique(np.linspace(0, number - 1, min(number, MAX_FITTED)).astype(int))
+
+
+def fitted_noise(space: RatioSpace, scores: Mapping[Candidate, float]) -> float:
+    """The standard deviation of a score's noise, from at most :data:`MAX_FITTED` scores.
+
+    Args:
+        space: The candidates.
+        scores: As for :class:`GaussianProcess`.
+    """
+    items = list(scores.items())
+    return GaussianProcess(space, dict(items[index] for index in _evenly(len(items)))).noise
 
 
 def rank_by_prediction(

@@ -49,11 +49,11 @@ child.join()
 """,
     'searches': """
 import argparse
-from tools.benchmarks import compare_searches
+from tools.benchmarks import compare_searches, tool_runs
 from sparse_mm.engine.command_line import run
 comparison = object.__new__(compare_searches.Comparison)
 comparison.args = argparse.Namespace(jobs=2)
-compare_searches.ROOT = Path.cwd()
+tool_runs.ROOT = Path.cwd()
 runs = [(Path('log'), 1, 'sleeping.py', 'pid')] * 3
 run(lambda: comparison.parallel(compare_searches.call, runs))
 """,

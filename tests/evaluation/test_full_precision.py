@@ -76,6 +76,24 @@ def test_nothing_found_is_zero(truth):
     assert metric.compute_metrics(metric.results)['bbox_mAP'] == 0
 
 
+def test_without_objects_there_is_no_value_whether_or_not_something_is_found(truth):
+    found = []
+    for kept in None, 0:
+        metric = FullPrecisionCocoMetric(ann_file=str(truth), metric='bbox', classwise=True)
+        metric.dataset_meta = dict(classes=CLASSES)
+        (sample,) = predict(truth, [0])
+        instances = sample['pred_instances']
+        sample['pred_instances'] = {k: v[:kept] for k, v in instances.items()}
+        metric.process({}, [sample])
+        found.append(metric.compute_metrics(metric.results))
+    something, nothing = found
+    assert something['bbox_mAP_l'] == -1  # all objects are small or medium
+    assert list(something) == list(nothing)
+    for name, value in something.items():
+        assert (nothing[name] == -1) == (value == -1), name
+        assert np.isnan(nothing[name]) == np.isnan(value), name
+
+
 def test_the_search_uses_them_in_the_configs_scope():
     cfg = Config.fromfile(ROOT / 'configs' / 'sparsevit_maskrcnn_shapes.py')
     init_default_scope(cfg.default_scope)

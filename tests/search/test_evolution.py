@@ -38,6 +38,20 @@ def toy_excess(candidate):
     return max(2.4 - 1e-9 - pruned, 0.0)  # prune 2.4 in all
 
 
+def test_one_at_a_time_is_mutated_or_crossed():
+    settings = EvolutionSettings(60, 1, 4, 0.1, 'evolution', 0)
+    mutated = []
+
+    class Watched(RatioSpace):
+        def mutate(self, candidate, rng, probability):
+            mutated.append(candidate)
+            return super().mutate(candidate, rng, probability)
+
+    space = Watched(**{name: getattr(SPACE, name) for name in SPACE.__dataclass_fields__})
+    assert len(run(Evolution(space, toy_excess, settings), toy)) == 60
+    assert 15 < len(mutated) < 200
+
+
 def test_evolution_beats_random_on_a_known_optimum():
     best = max((c for c in SPACE if not toy_excess(c)), key=toy)
     target = toy(best) - 0.02

@@ -8,8 +8,6 @@ repeated.
 import argparse
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,21 +16,27 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
+
 from sparse_mm.engine.checks import check_checkpoint_file, check_work_dir, report
-from sparse_mm.engine.children import ending_with_parent
 from sparse_mm.engine.command_line import read_config, run, whole
+from sparse_mm.engine.deployment import DeployedBackbone, undeploy
 from sparse_mm.engine.files import write_atomically
+from sparse_mm.engine.hosts import metric_of
 from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.engine.inspection import backbone_shape, build_backbone, find_backbone
+from sparse_mm.engine.search.losses import LOSS
+from sparse_mm.engine.search.settings import SearchSettings
 from sparse_mm.errors import BadInputError
-from sparse_mm.search.budget import Budget
 from sparse_mm.search.cost import CostModel, LatencyTable
 from sparse_mm.search.evolution import STRATEGIES
 from sparse_mm.search.space import RatioSpace
 from sparse_mm.search.timing import measure_whole
+from tools.benchmarks.tool_runs import RUNNING, call, digest_of, keep_settings, start_anew
 
-ROOT = Path(__file__).resolve().parents[2]
-RUNNING: set[subprocess.Popen] = set()  # tools that have not ended
+COCO = {'coco/bbox_mAP': 'box mAP', 'coco/segm_mAP': 'mask mAP'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,62 +80,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def call(log: Path, jobs: int, tool: str, *arguments: object) -> None:
-    """Runs one of our tools, with its output in a file and its share of the CPU's threads.
-
-    Raises:
-        BadInputError: It failed.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('w') as file:
-        command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, arguments)]
-        # A container or taskset may leave fewer cores than the machine has.
-        bound = hasattr(os, 'sched_getaffinity')
-        cores = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
-        threads = max(1, cores // jobs)
-        env = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
-        options: dict[str, Any] = dict(stdout=file, stderr=subprocess.STDOUT, env=env)
-        with subprocess.Popen(ending_with_parent(command), **options) as child:
-            RUNNING.add(child)
-            try:
-                child.wait()
-            except BaseException:
-                child.terminate()
-                raise
-            finally:
-                RUNNING.discard(child)
-    if child.returncode:
-        raise BadInputError(f'{tool} failed; its output is in {str(log)!r}.')
-
-
-def keep_settings(folder: Path, **settings: Any) -> None:
-    """Keeps what the runs of a folder have in common, after comparing it with what is kept.
-
-    What earlier runs did not settle is added.
-
-    Args:
-        folder: Of the runs.
-        settings: What JSON can hold.
-
-    Raises:
-        BadInputError: The folder has runs with other settings, or its settings cannot be read.
-    """
-    path = folder / 'settings.json'
-    try:
-        known = json.loads(path.read_text()) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise BadInputError(
-            f'{str(path)!r} cannot be read ({error}); start in another --work-dir.'
-        ) from error
-    if any(known.get(name, value) != value for name, value in settings.items()):
-        raise BadInputError(
-            f'{str(folder)!r} has runs with other settings ({json.dumps(known)} instead of '
-            f'{json.dumps(settings)}); start in another --work-dir.'
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(known | settings, indent=1) + '\n')
-
-
 class Comparison:
     """All runs of a comparison.
 
@@ -142,21 +90,29 @@ class Comparison:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.folder = Path(args.work_dir)
-        self.budgets = [Budget.parse(budget) for budget in args.budget]
         cfg = read_config(args.config)
-        self.backbone = find_backbone(build_backbone(cfg))
-        self.space = RatioSpace.build(self.backbone.depths)
-        self.batch = 2
-        self.shape = backbone_shape(self.backbone, usual_image_size(cfg, 'val'), self.batch)
+        settings = SearchSettings.from_config(cfg, {**undeploy(cfg), 'budget': args.budget})
+        self.settings, self.budgets = settings, settings.budgets
+        self.metric = metric_of(cfg) if settings.metric == LOSS else settings.metric
+        self.device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        self.backbone = find_backbone(build_backbone(cfg)).to(self.device)
+        self.space = RatioSpace.build(self.backbone.depths, settings.choices, settings.stage_limits)
+        image_size = settings.image_size or usual_image_size(cfg, 'val')
+        self.shape = backbone_shape(self.backbone, image_size, settings.batch)
 
     def table(self) -> Path:
         """The latency table that all searches share."""
         path = self.folder / 'latency_table.json'
         if not path.is_file():
             print('measuring latencies', flush=True)
-            options = '--out', path, '--batch', self.batch
-            log = self.folder / 'latency_table.log'
-            call(log, 1, 'analysis_tools/latency_table.py', self.args.config, *options)
+            settings = self.settings
+            call(
+                *(self.folder / 'latency_table.log', 1, 'analysis_tools/latency_table.py'),
+                *(self.args.config, '--out', path, '--batch', settings.batch),
+                *('--shape', *self.shape.image_size, '--device', self.device),
+                *('--choices', *settings.choices, '--dtype', settings.dtype),
+                *('--engine', settings.engine, '--precision', settings.precision),
+            )
         return path
 
     def parallel(self, work: Callable[..., Any], runs: Sequence[tuple]) -> list[Any]:
@@ -201,6 +157,7 @@ class Comparison:
             print(f'finetuning: {ratios}, seed {seed}', flush=True)
             # One that was interrupted starts anew: resumed after its last checkpoint, it would end
             # without the evaluation.
+            start_anew(work_dir)
             written = self.folder / 'ratios' / f'{name}_{seed}.json'
             written.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(written, json.dumps(ratios))
@@ -213,8 +170,13 @@ class Comparison:
             )
             newest = max(work_dir.glob('*/vis_data/scalars.json'))
             lines = [json.loads(line) for line in newest.read_text().splitlines()]
-            metrics = [line for line in lines if any('mAP' in key for key in line)][-1]
-            write_atomically(result, json.dumps(metrics))
+            metrics = [line for line in lines if self.metric in line]
+            if not metrics:
+                raise BadInputError(
+                    f'The finetuning in {str(work_dir)!r} logged no {self.metric!r}; its config '
+                    f'must evaluate by the metric of {self.args.config!r}.'
+                )
+            write_atomically(result, json.dumps(metrics[-1]))
         return json.loads(result.read_text())
 
     def rows(self) -> list[dict[str, Any]]:
@@ -254,11 +216,31 @@ class Comparison:
     def measure(self, rows: list[dict[str, Any]]) -> None:
         """Measures all settings whole, side by side."""
         settings = list(dict.fromkeys(ratios for row in rows for ratios in row['ratios']))
-        times = measure_whole(self.backbone, self.shape, settings, seconds=120)
+        backbone: Any = self.backbone
+        if self.settings.deployed:
+            # One graph more than settings: in turns, none is ever made again.
+            engine = self.settings.engine, self.settings.precision
+            backbone = DeployedBackbone(backbone, *engine, max_graphs=len(settings) + 1)
+        times = measure_whole(backbone, self.shape, settings, self.settings.dtype, seconds=120)
         measured = dict(zip(settings, times, strict=True))
         dense = measured[rows[0]['ratios'][0]]
         for row in rows:
             row['latency'] = [measured[ratios] / dense for ratios in row['ratios']]
+
+    def lines(self, rows: list[dict[str, Any]]) -> list[str]:
+        """The table of the rows, in Markdown."""
+        shown = {self.metric: self.metric, **COCO} if self.metric not in COCO else COCO
+        runs = [metrics for row in rows for metrics in row['metrics']]
+        shown = {name: head for name, head in shown.items() if all(name in run for run in runs)}
+        heads = 'budget', 'method', *shown.values(), 'MACs', 'latency', 'score in the search'
+        lines = [f'| {" | ".join(heads)} |', f'|{" --- |" * len(heads)}']
+        for row in rows:
+            cells = [row['budget'], row['method']]
+            cells += [spread([metrics[name] for metrics in row['metrics']]) for name in shown]
+            cells += [spread(row['macs']), spread(row['latency'])]
+            cells.append(spread(row['search']) if 'search' in row else '')
+            lines.append(f'| {" | ".join(cells)} |')
+        return lines
 
 
 def _tuple(ratios: list[list[float]]) -> tuple[tuple[float, ...], ...]:
@@ -283,24 +265,12 @@ def main() -> None:
         budget=args.budget,
         evaluations=args.evaluations,
         checkpoint=weights,
+        config=digest_of(read_config(args.config)),
+        tune_config=digest_of(read_config(args.tune_config)),
     )
     rows = comparison.rows()
     write_atomically(comparison.folder / 'comparison.json', json.dumps(rows, indent=1))
-    lines = [
-        '| budget | method | box mAP | mask mAP | MACs | latency | score in the search |',
-        '| --- | --- | --- | --- | --- | --- | --- |',
-    ]
-    for row in rows:
-        box, mask = (
-            spread([metrics[f'coco/{kind}_mAP'] for metrics in row['metrics']])
-            for kind in ('bbox', 'segm')
-        )
-        score = spread(row['search']) if 'search' in row else ''
-        lines.append(
-            f'| {row["budget"]} | {row["method"]} | {box} | {mask} | {spread(row["macs"])} | '
-            f'{spread(row["latency"])} | {score} |'
-        )
-    table = '\n'.join(lines)
+    table = '\n'.join(comparison.lines(rows))
     write_atomically(comparison.folder / 'comparison.md', table + '\n')
     print(table)
 

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # Python adds a script's folder alone
 
 from sparse_mm.engine.checks import (
     check_checkpoint,
@@ -45,6 +48,7 @@ from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
 from sparse_mm.search.score_errors import error_of_difference, standard_error, unpack
 from sparse_mm.search.space import Candidate
+from tools.benchmarks.tool_runs import digest_of
 
 FEWEST = 5  # settings, for a rank correlation that says anything
 
@@ -131,9 +135,12 @@ def score_all(
     """
     path = Path(args.finetuned) / 'proxies.json'
     weights = hashlib.sha256(Path(args.checkpoint).read_bytes()).hexdigest()
+    own_config = digest_of(cfg)
     state = read_json(path) if path.exists() else dict(weights=weights, scores={})
-    if state['weights'] != weights:
-        raise BadInputError(f'{str(path)!r} has scores of another checkpoint; move it away.')
+    if state['weights'] != weights or state.setdefault('config', own_config) != own_config:
+        raise BadInputError(
+            f'{str(path)!r} has scores of another checkpoint or config; move it away.'
+        )
     runner = build_quiet_runner(cfg)
     report(check_checkpoint(args.checkpoint, runner.model, whole=True))
     with without_prints():
@@ -143,6 +150,12 @@ def score_all(
         for metric in metrics:
             rule = 'less' if metric == LOSS else 'greater'
             scorer = CandidateScorer(runner, metric, rule, seed=0)
+            total = scorer.num_images(None)
+            if max(args.images) > total:
+                raise BadInputError(
+                    f'--images must be at most {total}, the number of validation images, not '
+                    f'{max(args.images)}.'
+                )
             scorer.check(min(args.images))
             for number in args.images:
                 own = state['scores'].setdefault(f'{metric} on {number}', {})

@@ -92,7 +92,8 @@ def read_scores(
     for path in histories:
         try:
             with Path(path).open(newline='') as file:
-                rows = [row for row in csv.DictReader(file) if row['role'] != 'final']
+                # Some settings have no score: memory ran out, or the metric was NaN.
+                rows = [r for r in csv.DictReader(file) if r['role'] != 'final' and r['score']]
             scores: dict[Candidate, float] = {}
             for row in rows:
                 # Dense is scored even where it lies outside the limits of the space.

@@ -23,7 +23,6 @@ from sparse_mm.engine.image_sizes import usual_image_size
 from sparse_mm.errors import BadInputError
 from sparse_mm.search.budget import Budget
 from sparse_mm.search.evolution import STRATEGIES
-from tools.benchmarks.compare_searches import ROOT, keep_settings
 from tools.benchmarks.small_objects_report import (
     SETTINGS,
     claims_table,
@@ -33,6 +32,7 @@ from tools.benchmarks.small_objects_report import (
     training,
 )
 from tools.benchmarks.small_objects_runs import Runs
+from tools.benchmarks.tool_runs import ROOT, digest_of, keep_settings
 
 CONFIGS = 'configs/sparsevit_maskrcnn_small_shapes'
 DENSE = {'dense': 'dense', 'half': 'dense, half the resolution', 'narrow': 'dense, 20 channels'}
@@ -136,7 +136,10 @@ def main() -> None:
     if missing:
         raise BadInputError(f'There is no config {missing[0]!r}; --configs is how names begin.')
     report(check_work_dir(args.work_dir))
+    kinds = [*DENSE, *(('adapt', '', 'finetune') if args.until == 'end' else ())]
     settings: dict[str, object] = dict(epochs=args.epochs)
+    for kind in kinds:
+        settings[f'config {kind}'.strip()] = digest_of(read_config(runs.config(kind)))
     if args.until == 'end':
         settings |= dict(evaluations=args.evaluations, budget=args.budget)
         for kind in ('adapt', 'finetune'):  # what cannot be resized is told before hours of work

@@ -14,8 +14,8 @@ from sparse_mm.engine.command_line import read_config
 from sparse_mm.engine.files import write_atomically
 from sparse_mm.errors import BadInputError
 from sparse_mm.progress import progress_bar
-from tools.benchmarks.compare_searches import ROOT, call
 from tools.benchmarks.small_objects_report import BOX, CLAIMS, SETTINGS, resized, tested
+from tools.benchmarks.tool_runs import ROOT, call, start_anew
 
 LOSES = 0.03  # box mAP, at least, at half the resolution
 
@@ -179,6 +179,7 @@ class Runs:
         """As the finetuning of a setting, at another size and dense."""
         start = self.folder / f'size_{size}' / 'epoch_1.pth'
         options = {'load_from': start, 'randomness.seed': seed}
+        start_anew(self.folder / f'size_{size}_{seed}')
         self._call_resized(f'size_{size}_{seed}', 'finetune', size, options)
 
     def _call_resized(
@@ -242,6 +243,7 @@ class Runs:
             # Imports that come after a config is read are not made.
             base, config = config.resolve(), self.folder / 'ranked.py'
             write_atomically(config, RANKED.format(base=str(base)))
+        start_anew(self.folder / name)
         self._call(
             *(name, 'train.py', config, '--work-dir', self.folder / name),
             *('--cfg-options', *options),

@@ -3,6 +3,7 @@
 import logging
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
@@ -29,6 +30,9 @@ from sparse_mm.engine.signals import is_stopped_loader
 from sparse_mm.errors import BadInputError, nearest
 from sparse_mm.search.score_errors import pack
 from sparse_mm.search.space import Candidate
+
+# COCOeval's averages are -1 where no image has such an object: a finite number, but no score.
+COCO_AVERAGE = re.compile(r'(?:^|[/_])(?:m?AP|AR)(?:$|[_@])')
 
 
 class Score(NamedTuple):
@@ -156,6 +160,8 @@ class CandidateScorer:
         value = float(found[self.metric])
         if not math.isfinite(value):
             return Score(-math.inf, f'{self.metric} is {value}')
+        if value == -1 and COCO_AVERAGE.search(self.metric):
+            return Score(-math.inf, f'the images have no objects for {self.metric}')
         by_images = '' if by_parts is None else pack(self.sign * by_parts)
         return Score(self.sign * value, by_images=by_images)
 

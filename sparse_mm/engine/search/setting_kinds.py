@@ -7,14 +7,20 @@ from typing import Any
 from sparse_mm.errors import BadInputError
 
 
-def check_number(name: str, given: Any, least: int) -> None:
-    """Checks a whole number; None stands for the default, or for all.
+def check_number(name: str, given: Any, least: int, optional: bool = False) -> None:
+    """Checks a whole number.
+
+    Args:
+        name: Of the setting.
+        given: Its value.
+        least: The smallest that is allowed.
+        optional: Whether it may be None, for the default or for all.
 
     Raises:
         BadInputError: It is none, or too small.
     """
     fits = isinstance(given, int) and not isinstance(given, bool) and given >= least
-    if given is not None and not fits:
+    if not fits and not (optional and given is None):
         raise BadInputError(
             f'{name} must be at least {least}, a whole number, not {given!r} (of the search).'
         )

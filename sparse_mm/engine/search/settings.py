@@ -17,6 +17,8 @@ from sparse_mm.search.timing import DTYPES
 
 # What SparsitySearchHook takes besides, and MMEngine with it.
 HOOK_SETTINGS = 'type', 'at', 'by_epoch', 'priority'
+# Numbers that may be None, for the default or for all.
+OPTIONAL = 'generations', 'evaluations', 'num_images', 'final_images'
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class SearchSettings:
             ('final_images', final_images, 1),
             ('batch', batch, 1),
         ):
-            check_number(name, value, least)
+            check_number(name, value, least, optional=name in OPTIONAL)
         if seed >= 2**32:
             raise BadInputError(f'seed of the search must be below 2**32, not {seed}.')
         for name, number in (('mutation', mutation), ('latency_seconds', latency_seconds)):
@@ -267,6 +269,8 @@ class SearchSettings:
 
 def _check_scored_again(num_images: int | None, finalists: int, final_images: int | None) -> None:
     """Checks that a surrogate's finalists, which predictions choose, are scored on more images.
+
+    Where every score is one of all images, so is theirs.
 
     Raises:
         BadInputError: They are not.

@@ -116,7 +116,7 @@ class SparsitySearch:
 
     def run(
         self, records: Records | None = None, begun: Callable[[], None] | None = None
-    ) -> list[Record]:
+    ) -> dict[int, Record]:
         """Searches, continuing from a saved state whose scores are still valid.
 
         Args:
@@ -124,10 +124,11 @@ class SparsitySearch:
             begun: Called when a new search begins, after its state is saved.
 
         Returns:
-            The winner of each budget.
+            The winner of each budget, by its place in the list. There is none for a further budget
+            within which no setting has a score.
 
         Raises:
-            BadInputError: The model gives no score, whatever the ratios.
+            BadInputError: No setting within the first budget has a score.
         """
         self.records = records or self.identify()
         self.records.load()
@@ -141,7 +142,7 @@ class SparsitySearch:
         finally:
             self.scorer.close()
 
-    def _run(self) -> list[Record]:
+    def _run(self) -> dict[int, Record]:
         budgets = self.settings.budgets
         images = self.scorer.num_images(self.settings.num_images)
         total = len(budgets) * (self.settings.evolution.evaluations + 1) + 1
@@ -161,15 +162,15 @@ class SparsitySearch:
                 self._score(list(together), more, 'final', -1)
                 images = more
         self._measure([self.dense, *(c for group in finalists for c in group)])
-        winners = [self._best(group, images) for group in finalists]
-        self._write(dict(enumerate(winners)))
+        found = (self._best(group, images) for group in finalists)
+        winners = {index: record for index, record in enumerate(found) if record is not None}
+        if 0 not in winners:
+            raise self._no_score(0)
+        self._write(winners)
         return winners
 
     def _evolution(self, budget: Budget, known: dict[Candidate, float] | None = None) -> Evolution:
-        def excess(candidate: Candidate) -> float:
-            return budget.excess(self.costs.cost(candidate, budget.unit))
-
-        return Evolution(self.space, excess, self.settings.evolution, known)
+        return Evolution(self.space, self._excess(budget), self.settings.evolution, known)
 
     def _evolve(self, index: int, budget: Budget, images: int) -> None:
         # What was scored before this budget's own candidates: also where a search goes on later.
@@ -191,19 +192,33 @@ class SparsitySearch:
             scores = self._score(candidates, images, 'population', index, generation)
             for candidate, score in zip(candidates, scores, strict=True):
                 evolution.tell(candidate, score)
-            self._check_finite(images)
-            best = evolution.best()[0]
-            if math.isfinite(evolution.scores[best]):
-                self._write({index: self._best([best], images)})
+            best = self._best(evolution.best(), images)
+            if best is not None:
+                self._write({index: best})
+            elif len(evolution.scores) < self.settings.evolution.population:
+                continue
+            elif not self._inside(self._scored(images), budget):
+                # After a whole population: others would cost hours for nothing.
+                if index == 0:
+                    raise self._no_score(index)
+                self._say(f'{self._no_score(index)} The search goes on without this budget.')
+                return
 
     def uniform(self, budget: Budget) -> list[Candidate]:
         """The least pruned uniform setting within a budget."""
-        inside = [
-            candidate
-            for candidate in self.space.uniform()
-            if not budget.excess(self.costs.cost(candidate, budget.unit))
-        ]
-        return inside[:1]
+        excess = self._excess(budget)
+        return [candidate for candidate in self.space.uniform() if not excess(candidate)][:1]
+
+    def _excess(self, budget: Budget) -> Callable[[Candidate], float]:
+        return lambda candidate: budget.excess(self.costs.cost(candidate, budget.unit))
+
+    def _inside(self, records: Sequence[Record], budget: Budget) -> list[Record]:
+        excess = self._excess(budget)
+        return [record for record in records if not excess(record.ratios)]
+
+    def _scored(self, images: int) -> list[Record]:
+        found = (record for record in self.records.all if record.num_images == images)
+        return [record for record in found if math.isfinite(record.score)]
 
     def beside(self, index: int, winner: Record) -> dict[str, Record]:
         """What a budget's winner is compared with: uniform and dense, on the same images."""
@@ -224,17 +239,8 @@ class SparsitySearch:
 
         The surrogate's are the best by its predictions from all scores.
         """
-        scored = [
-            record
-            for record in self.records.all
-            if record.num_images == images and math.isfinite(record.score)
-        ]
-        inside = [
-            record
-            for record in scored
-            if not budget.excess(self.costs.cost(record.ratios, budget.unit))
-        ]
-        inside.sort(key=lambda record: -record.score)
+        scored = self._scored(images)
+        inside = sorted(self._inside(scored, budget), key=lambda record: -record.score)
         ratios = [record.ratios for record in inside]
         if self.settings.evolution.strategy == 'surrogate':
             scores = {record.ratios: record.score for record in scored}
@@ -242,25 +248,24 @@ class SparsitySearch:
         finalists = ratios[: max(1, self.settings.finalists)]
         return list(dict.fromkeys(finalists + self.uniform(budget)))
 
-    def _best(self, candidates: Sequence[Candidate], images: int) -> Record:
+    def _best(self, candidates: Sequence[Candidate], images: int) -> Record | None:
         found = [self.records.find(candidate, images) for candidate in candidates]
         scored = [r for r in found if r is not None and math.isfinite(r.score)]
-        if not scored:
-            raise self._no_score()
-        return max(scored, key=lambda record: record.score)
+        return max(scored, key=lambda record: record.score, default=None)
 
-    def _check_finite(self, images: int) -> None:
-        """Ends a search in which nothing has a score after its first generation."""
-        found = [record for record in self.records.all if record.num_images == images]
-        if not any(math.isfinite(record.score) for record in found):
-            raise self._no_score()
-
-    def _no_score(self) -> BadInputError:
-        reasons = ', '.join(sorted({r.failure for r in self.records.all if r.failure})[:3])
+    def _no_score(self, index: int) -> BadInputError:
+        budget = self.settings.budgets[index]
+        failed = [record for record in self.records.all if not math.isfinite(record.score)]
+        inside = self._inside(failed, budget)
+        advice = (
+            'check the losses of the training, and search from a checkpoint before they diverged'
+        )
+        if len(failed) < len(self.records.all):
+            advice = 'others have one, so allow a higher budget, or adapt the model for longer'
+        reasons = ', '.join(sorted({record.failure for record in inside})[:3])
         return BadInputError(
-            f'There is no winner: none of the {len(self.records.all)} settings that were scored '
-            f'has a finite {self.settings.metric} ({reasons}); check the losses of the training, '
-            'and search from a checkpoint before they diverged.'
+            f'There is no winner: none of the {len(inside)} settings that were scored has a finite '
+            f'{self.settings.metric} ({reasons}; budget: {budget}); {advice}.'
         )
 
     def _score(

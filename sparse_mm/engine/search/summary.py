@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from sparse_mm.engine.inspection import device_of
 from sparse_mm.engine.search.records import Record
 from sparse_mm.engine.search.sparsity_search import SparsitySearch
-from sparse_mm.search.surrogate import GaussianProcess
+from sparse_mm.search.surrogate import fitted_noise
 
 MIN_SCORES = 20  # for a trend of which something is left over
 
 
-def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
-    """What was found, in a few lines."""
+def summarise(search: SparsitySearch, winners: Mapping[int, Record]) -> list[str]:
+    """What was found, in a few lines.
+
+    Args:
+        search: Which has run.
+        winners: What it found.
+    """
     dense = search.records.find(search.dense, winners[0].num_images)
     lines = []
     records = search.records
@@ -22,7 +27,11 @@ def summarise(search: SparsitySearch, winners: list[Record]) -> list[str]:
         )
     if dense is not None and math.isfinite(dense.score):
         lines.append(f'dense: {search.settings.score_name} {with_error(dense)}')
-    for index, (budget, record) in enumerate(zip(search.settings.budgets, winners, strict=True)):
+    for index, budget in enumerate(search.settings.budgets):
+        if index not in winners:
+            lines.append(f'{budget}: no winner, because no setting within it has a score')
+            continue
+        record = winners[index]
         described = search.report.describe(record)
         costs = f'{described["macs"]:.3f} of the MACs'
         if 'latency' in described:
@@ -101,7 +110,7 @@ def describe_noise(search: SparsitySearch) -> list[str]:
     }
     if len(scores) < max(MIN_SCORES, 3 * sum(search.space.num_pairs)):
         return []
-    noise = GaussianProcess(search.space, scores).noise
+    noise = fitted_noise(search.space, scores)
     return [
         f'noise: a score on {images} images is about {noise:.2g} off the trend over the ratios (of '
         f'{len(scores)} scores); between two settings smaller differences say nothing'

@@ -192,7 +192,7 @@ def test_another_devices_table_decides(tmp_path):
     )
     search = SparsitySearch(runner, settings, tmp_path / 'search')
     search.prepare()
-    (winner,) = search.run()
+    winner = search.run()[0]
     for record in search.records.all:
         if record.role == 'population':
             sparse = [8.0 if stage[-1] else 5.0 for stage in record.ratios]
@@ -242,6 +242,7 @@ def test_refused_before_the_training(tmp_path, settings, message, monkeypatch):
         (dict(strategy='bayes'), "'surrogate', 'evolution' or 'random', not 'bayes'"),
         (dict(strategy='surrogate', finalists=0), 'finalists at least 1'),
         (dict(strategy='surrogate', num_images=50, final_images=50), 'scored on more images'),
+        (dict(finalists=None), 'finalists must be at least 0, a whole number, not None'),
         (dict(num_images=0), 'num_images must be at least 1, a whole number, not 0'),
         (dict(patience=3), "no setting 'patience'"),
         (dict(budjet='macs=0.5'), "no setting 'budjet'; did you mean 'budget'"),

@@ -88,11 +88,12 @@ def searched(tmp_path):
 
 
 def test_every_evaluation_keeps_them_and_the_summary_says_how_sure_it_is(searched):
-    search, (winner,) = searched
+    search, winners = searched
+    winner = winners[0]
     for record in search.records.all:
         assert len(record.values) == record.num_images
         assert record.values.mean() == pytest.approx(record.score, rel=1e-6)
-    lines = summarise(search, [winner])
+    lines = summarise(search, winners)
     uniform = search.beside(0, winner)['uniform']
     line = next(line for line in lines if line.startswith('winner '))
     assert f'winner {winner.score:.4f} ± {winner.error:.4f}' in line

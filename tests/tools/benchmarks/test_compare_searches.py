@@ -1,5 +1,6 @@
 """The comparison of searches: the runs that it starts, and the table of their results."""
 
+import argparse
 import importlib.util
 import json
 from itertools import pairwise
@@ -33,7 +34,7 @@ def tool(monkeypatch):
 def compare(tool, tmp_path, monkeypatch):
     """Runs it with short substitutes for the long runs; returns the commands and the rows."""
 
-    def run(*options):
+    def run(*options, metrics=('coco/bbox_mAP', 'coco/segm_mAP'), fails=lambda work_dir: False):
         started = []
 
         def call(log, jobs, name, *arguments):
@@ -52,9 +53,13 @@ def compare(tool, tmp_path, monkeypatch):
             ratios = next(o.split('=')[1] for o in options if o.startswith('model.backbone'))
             pruned = sum(r for stage in json.loads(Path(ratios).read_text()) for r in stage)
             log = work_dir / '1' / 'vis_data' / 'scalars.json'
+            assert not list(work_dir.glob('*.pth'))  # which train.py refuses
             log.parent.mkdir(parents=True)
-            metrics = {'coco/bbox_mAP': 1 - 0.1 * pruned, 'coco/segm_mAP': 1 - 0.1 * pruned}
-            log.write_text('{"loss": 1.0}\n' + json.dumps(metrics) + '\n')
+            (work_dir / 'epoch_1.pth').touch()
+            if fails(work_dir):
+                raise BadInputError('killed')
+            found = dict.fromkeys(metrics, 1 - 0.1 * pruned)
+            log.write_text('{"loss": 1.0}\n' + json.dumps(found) + '\n')
 
         def table(comparison):
             pairs = len(comparison.shape.stages)
@@ -78,7 +83,7 @@ def compare(tool, tmp_path, monkeypatch):
             ]
             made = LatencyTable(
                 image_size=comparison.shape.image_size,
-                batch=2,
+                batch=comparison.shape.batch,
                 stem_ms=0.0,
                 stages=stages,
                 windows=[stage.num_windows for stage in comparison.shape.stages],
@@ -90,7 +95,9 @@ def compare(tool, tmp_path, monkeypatch):
         monkeypatch.setattr(tool, 'call', call)
         monkeypatch.setattr(tool.Comparison, 'table', table)
         monkeypatch.setattr(
-            tool, 'measure_whole', lambda backbone, shape, settings, seconds: [2.0] * len(settings)
+            tool,
+            'measure_whole',
+            lambda backbone, shape, settings, dtype, seconds: [2.0] * len(settings),
         )
         torch.save(dict(state_dict=dict(weight=torch.zeros(1))), tmp_path / 'adapted.pth')
         arguments = [
@@ -142,6 +149,41 @@ def test_what_is_done_is_not_done_again(compare):
     started, rows = compare()
     assert started == []
     assert rows == first
+
+
+def test_a_finetuning_that_was_killed_starts_anew(compare, tmp_path):
+    with pytest.raises(BadInputError, match='killed'):
+        compare(fails=lambda work_dir: 'tune_60' in work_dir.name)
+    rows = compare()[1]
+    assert len(rows) == 4
+    assert list((tmp_path / 'comparison').glob('tune_60*.former/epoch_1.pth'))
+
+
+def test_detectors_without_masks(compare, capsys):
+    compare(metrics=['coco/bbox_mAP'])
+    assert '| budget | method | box mAP | MACs |' in capsys.readouterr().out
+    with pytest.raises(BadInputError, match=r"logged no 'coco/bbox_mAP'"):
+        compare('--tune-seeds', '3', metrics=['accuracy/top1'])
+
+
+def test_the_searchs_own_batch_choices_and_limits_count(tool, tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(
+        f'_base_ = {str(CONFIGS / "sparsevit_maskrcnn_shapes_deep.py")!r}\n'
+        'custom_hooks = _base_.custom_hooks\n'
+        'custom_hooks[1].update(batch=4, choices=[0, 0.5], stage_limits=[0, 0.5, 0.5, 0.5])\n'
+    )
+    args = argparse.Namespace(config=str(path), work_dir=tmp_path, budget=['macs=0.7'])
+    comparison = tool.Comparison(args)
+    assert comparison.shape.batch == 4
+    assert comparison.space.choices == ((0.0,), (0.0, 0.5), (0.0, 0.5), (0.0, 0.5))
+
+
+def test_results_of_another_config_are_not_taken(compare, monkeypatch, tool):
+    compare()
+    monkeypatch.setattr(tool, 'digest_of', lambda cfg: 'another')
+    with pytest.raises(BadInputError, match='runs with other settings'):
+        compare()
 
 
 def test_other_settings_need_another_folder(compare, tool, tmp_path):

@@ -84,6 +84,7 @@ def test_scores_each_setting_once(files, call_tool, tmp_path):
 
 def test_refusals(files, refusal, tmp_path):
     assert 'at least 2' in refusal(TOOL, *files[:-2], 1)
+    assert 'at most 10, the number of validation' in refusal(TOOL, *files[:-1], 11)
     assert "has no 'toy/other'" in refusal(TOOL, *files, '--metric', 'toy/other')
     assert 'compare_searches.py' in refusal(TOOL, *files[:3], 'elsewhere')
     (tmp_path / 'finetuned' / 'proxies.json').write_text('{"weights": "others", "scores": {}}')

@@ -103,6 +103,15 @@ def test_the_space_and_the_budget_are_those_of_the_config(tmp_path, call_tool, r
     assert 'search space' in refusal(TOOL, config, outside)
 
 
+def test_settings_without_a_score_do_no_harm(tool, tmp_path):
+    path = tmp_path / '0.csv'
+    write_history(path, 0, 200, noise=0.01)
+    whole = fit(tool, str(path))
+    with path.open('a') as file:
+        file.write('population,"[[0.8], [0.8], [0.8, 0.8, 0.8], [0.8]]",\n')  # memory ran out
+    assert fit(tool, str(path)).error == whole.error
+
+
 def test_a_search_that_has_just_begun_does_no_harm(tool, tmp_path):
     enough = write_history(tmp_path / '0.csv', 0, 200, noise=0.01)
     begun = write_history(tmp_path / '1.csv', 1, 1)

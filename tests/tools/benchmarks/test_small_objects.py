@@ -33,7 +33,11 @@ def show(tmp_path, monkeypatch, capsys):
             if name == fails_at:
                 raise BadInputError('stopped')
             started.append((name, given))
-            folder = tmp_path / dict(pairwise(given))['--work-dir'] / '1' / 'vis_data'
+            work_dir = tmp_path / dict(pairwise(given))['--work-dir']
+            folder = work_dir / '1' / 'vis_data'
+            # As train.py does: it goes on, or refuses to.
+            if tool == 'train.py' and '--resume' not in given:
+                assert not list(work_dir.glob('*.pth'))
             folder.mkdir(parents=True, exist_ok=True)
             row = {'coco/bbox_mAP': scores.get(name, 0.4), 'coco/segm_mAP': 0.3}
             (folder / 'scalars.json').write_text('{"loss": 1.0}\n' + json.dumps(row) + '\n')
