@@ -14,7 +14,8 @@ test_dataloader = val_dataloader
 
 max_epochs = 30
 train_cfg = dict(max_epochs=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=5e-5))
+optim_wrapper = dict(optimizer=dict(lr=5e-5))  # for 512 images, 64 on each of 8 GPUs
+auto_scale_lr = dict(base_batch_size=512)
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',

@@ -193,7 +193,7 @@ def _first_line(error: Exception) -> str:
     return told[1] if told else next(iter(text.split('\n')), '') or type(error).__name__
 
 
-def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
+def find_latest(work_dir: str, folder: Path | None = None) -> tuple[str | None, list[Path]]:
     """Finds the checkpoint from which a killed run can continue.
 
     MMEngine goes by the file ``last_checkpoint``, which a kill can leave unwritten, empty, behind
@@ -203,6 +203,7 @@ def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
 
     Args:
         work_dir: The run's work directory.
+        folder: Where its checkpoints are, if not there.
 
     Returns:
         The checkpoint, None where there is none to go on from; and the newer ones that are damaged.
@@ -210,12 +211,11 @@ def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
     Raises:
         BadInputError: There were checkpoints, and none is left whole.
     """
-    folder = Path(work_dir)
-    numbered = [
-        path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)
-    ]
+    own = Path(work_dir)
+    found = (path for place in dict.fromkeys((own, folder or own)) for path in place.glob('*.pth'))
+    numbered = [path for path in found if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
     numbered.sort(key=lambda path: -_number(path))
-    named = _named(folder)
+    named = _named(own)
     if named is not None and named.exists():
         # A kill can leave a newer one unnamed; one of a higher number and older is of another run.
         since = named.stat().st_mtime
@@ -229,7 +229,7 @@ def find_latest(work_dir: str) -> tuple[str | None, list[Path]]:
             return str(path), damaged
     if named is not None and not named.exists():
         raise BadInputError(
-            f'{str(folder / "last_checkpoint")!r} names {str(named)!r}, which is not there, and no '
+            f'{str(own / "last_checkpoint")!r} names {str(named)!r}, which is not there, and no '
             'other checkpoint of the run is whole; bring it back, or delete last_checkpoint to '
             'start a new run.'
         )

@@ -1,6 +1,7 @@
 """Tests any model of any OpenMMLab package: ``python tools/test.py CONFIG CHECKPOINT``."""
 
 import argparse
+import inspect
 import os
 import re
 import socket
@@ -16,6 +17,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.registry import METRICS, DefaultScope
 from mmengine.runner import Runner
 
 from sparse_mm.engine.checks import (
@@ -217,6 +219,31 @@ def dump_predictions(runner: Runner, path: str) -> None:
         runner.register_hook(EvaluateAfterTest(metric))
 
 
+def write_maps(cfg: Config, folder: str) -> None:
+    """Lets every metric that can write what is predicted do so, as mmseg's own tool does.
+
+    Raises:
+        BadInputError: None can.
+    """
+    named = metric_configs(cfg.get('test_evaluator') or [])
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        writing = [metric for metric in named if _may_write(metric['type'])]
+    if not writing:
+        types = ', '.join(name_of(metric['type']) for metric in named)
+        raise BadInputError(
+            f'--out: no metric of the test_evaluator ({types}) writes what is predicted; leave it '
+            'out, or add IoUMetric.'
+        )
+    for metric in writing:
+        metric.update(output_dir=folder, keep_results=True)
+
+
+def _may_write(kind: Any) -> bool:
+    """Whether a metric takes a folder to write into; unknown ones are reported later."""
+    metric = METRICS.get(kind) if isinstance(kind, str) else kind
+    return metric is None or 'output_dir' in inspect.signature(metric).parameters
+
+
 class EvaluateAfterTest(Hook):
     """Lets a metric compute what it is for, which the evaluator leaves out."""
 
@@ -240,9 +267,7 @@ def main() -> None:
     if args.out and not writes_maps and not args.out.endswith(('.pkl', '.pickle')):
         raise BadInputError(f'--out must name a .pkl file, not {args.out!r}.')
     if args.out and writes_maps:
-        for metric in metric_configs(cfg.get('test_evaluator') or []):
-            if is_kind(metric['type'], 'IoUMetric'):
-                metric.update(output_dir=args.out, keep_results=True)
+        write_maps(cfg, args.out)
     if args.show and not has_display():
         raise BadInputError(
             '--show opens windows, and there is no display here; write pictures into a folder '

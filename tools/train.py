@@ -31,7 +31,11 @@ from sparse_mm.engine.command_line import (
 from sparse_mm.engine.config_file import lost_hooks
 from sparse_mm.engine.hooks import CheckLossHook, CheckResumeHook
 from sparse_mm.engine.hosts import AMP_OPTIM_WRAPPER
-from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
+from sparse_mm.engine.resuming import (
+    checkpoint_folder,
+    find_resume_point,
+    write_whole_checkpoints,
+)
 from sparse_mm.engine.work_dir import guard_work_dir
 from sparse_mm.errors import BadInputError
 from sparse_mm.ranks import on_every_process, on_main_process
@@ -101,7 +105,7 @@ def main() -> None:
     device = check_device(cfg)
     problems = device + find_problems(cfg, named)
     if problems and not cfg.get('resume'):  # else it is looked for under the lock
-        problems += check_no_earlier_run(cfg.work_dir)
+        problems += check_no_earlier_run(cfg.work_dir, checkpoint_folder(cfg))
     start_together(cfg, device, problems)
     said = guard_work_dir(cfg.work_dir)
     lost = lost_hooks(args.config, cfg)
@@ -114,12 +118,13 @@ def main() -> None:
     if cfg.get('resume'):
         found = named
         if found is None:
-            found, more = find_resume_point(cfg.work_dir)
+            found, more = find_resume_point(cfg.work_dir, checkpoint_folder(cfg))
             said += more
         cfg.resume = found is not None
         cfg.load_from = found or cfg.get('load_from')
     else:
-        on_main_process(lambda: report(check_no_earlier_run(cfg.work_dir)))
+        folder = checkpoint_folder(cfg)
+        on_main_process(lambda: report(check_no_earlier_run(cfg.work_dir, folder)))
     write_whole_checkpoints(cfg)
     runner = build_runner(cfg, CheckResumeHook, CheckLossHook)
     for sentence in said:

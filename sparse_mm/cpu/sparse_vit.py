@@ -122,7 +122,8 @@ def _is_usual_merging(merging: Any) -> bool:
         return True
     norm, reduction = merging.norm, merging.reduction
     usual_norm = norm is None or (type(norm) is nn.LayerNorm and norm.bias is not None)
-    return usual_norm and type(reduction) is nn.Linear and reduction.bias is None
+    apart = merging.kernel == merging.stride
+    return apart and usual_norm and type(reduction) is nn.Linear and reduction.bias is None
 
 
 def _embed(model: SparseViT, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

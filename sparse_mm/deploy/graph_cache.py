@@ -17,7 +17,7 @@ from sparse_mm.errors import BadInputError
 
 FORMAT = 'sparse_mm graph, version 1'
 VARIABLE = 'SPARSE_MM_CACHE'
-GRAPH, ENTRY = 'graph.onnx', 'entry.json'
+GRAPH, ENTRY, PART = 'graph.onnx', 'entry.json', '.graph.part'
 GIB = 2**30
 CHUNK = 2**22  # bytes read at once
 
@@ -92,13 +92,13 @@ class GraphCache:
     def _make(
         self, key: str, size: int, make: Callable[[Path], dict[str, Any]]
     ) -> tuple[Path, dict[str, Any]]:
-        for left in self.folder.glob('*.part'):  # by processes that were killed: we hold the lock
+        for left in self.folder.glob(f'*{PART}'):  # by killed processes: we hold the lock
             shutil.rmtree(left, ignore_errors=True)
         self._make_room(size)
         free = shutil.disk_usage(self.folder).free
         if free < size:
             raise OSError(errno.ENOSPC, f'{size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free')
-        folder, part = self.folder / key, self.folder / f'{key}.part'
+        folder, part = self.folder / key, self.folder / f'{key}{PART}'
         part.mkdir()
         try:
             about = make(part / GRAPH)
@@ -111,7 +111,9 @@ class GraphCache:
 
     def _make_room(self, size: int) -> None:
         """Removes those used longest ago, until another one fits."""
-        used = {path: bytes_in(path) for path in self.folder.iterdir() if path.is_dir()}
+        # The folder may be one that a user has for other things, too.
+        own = (entry.parent for entry in self.folder.glob(f'*/{ENTRY}'))
+        used = {path: bytes_in(path) for path in own if (path / GRAPH).is_file()}
         for path in sorted(used, key=lambda path: path.stat().st_mtime):
             if sum(used.values()) + size <= self.max_bytes:
                 return

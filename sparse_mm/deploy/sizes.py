@@ -100,6 +100,16 @@ def check_maps(outputs: Sequence[Tensor]) -> None:
         )
 
 
+def _stride(whole: int, side: int) -> int:
+    """The stride that makes a map's side from an image's, rounding up.
+
+    Of several the power of two, which strides of backbones are.
+    """
+    least = -(-whole // side)
+    power = 1 << (least - 1).bit_length()
+    return power if -(-whole // power) == side else least
+
+
 def crop(maps: Sequence[Tensor], padded: Size, size: Size) -> list[Tensor]:
     """Crops the padding.
 
@@ -112,7 +122,7 @@ def crop(maps: Sequence[Tensor], padded: Size, size: Size) -> list[Tensor]:
         return list(maps)
     cropped = []
     for out in maps:
-        strides = (round(whole / side) for whole, side in zip(padded, out.shape[-2:], strict=True))
+        strides = map(_stride, padded, out.shape[-2:])
         height, width = (-(-side // stride) for side, stride in zip(size, strides, strict=True))
         cropped.append(out[..., :height, :width].contiguous())
     return cropped

@@ -23,14 +23,16 @@ def kind_of_model(model: Any) -> str:
     """
     if hasattr(model, 'encode_decode'):
         return SEGMENTOR
-    if _dense_head(model) is not None and getattr(model, 'neck', None) is not None:
+    has_queries = hasattr(model, 'encoder') or hasattr(model, 'decoder')  # DETR and its kind
+    has_neck = getattr(model, 'neck', None) is not None
+    if _dense_head(model) is not None and has_neck and not has_queries:
         return DETECTOR
     if hasattr(model, 'extract_feat') and getattr(model, 'head', None) is not None:
         return CLASSIFIER
     raise BadInputError(
         f'A {type(model).__name__} cannot be exported whole: it is no classifier, no segmentor, '
-        'and no detector with a neck and a dense head; export its backbone, by export.py without '
-        '--whole.'
+        'and no detector with a neck and a head that computes every position; export its '
+        'backbone, by export.py without --whole.'
     )
 
 
@@ -50,6 +52,11 @@ class WholeModel(nn.Module):
         model: A host's model, in evaluation mode.
         image_size: ``(H, W)`` of its images.
 
+    Attributes:
+        kind: Of the model.
+        has_several_labels: Whether a classifier's scores are of labels that may occur together.
+        threshold: Of a segmentor with one logit: the sigmoid above which a pixel is of class 1.
+
     Raises:
         BadInputError: The model is of no kind that can be exported.
     """
@@ -59,11 +66,18 @@ class WholeModel(nn.Module):
         self.kind = kind_of_model(model)
         self.model: Any = model
         self.image_size = image_size
+        kinds = {kind.__name__ for kind in type(getattr(model, 'head', None)).mro()}
+        self.has_several_labels = 'MultiLabelClsHead' in kinds
+        self.threshold: float | None = None
+        head: Any = getattr(model, 'decode_head', None)
+        if self.kind == SEGMENTOR and getattr(head, 'out_channels', None) == 1:
+            self.threshold = float(head.threshold)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Computes ``(B, C, H, W)`` or clips; :meth:`describe` names what comes out."""
         if self.kind == CLASSIFIER:
-            return (self.model(images, mode='tensor').softmax(dim=-1),)  # (B, classes)
+            logits = self.model(images, mode='tensor')  # (B, classes)
+            return (logits.sigmoid() if self.has_several_labels else logits.softmax(dim=-1),)
         if self.kind == SEGMENTOR:
             shape = dict.fromkeys(('ori_shape', 'img_shape', 'pad_shape'), self.image_size)
             metas = [shape] * images.shape[0]
@@ -73,7 +87,19 @@ class WholeModel(nn.Module):
         return (*features, *(level for output in raw for level in output))
 
     def describe(self, images: Tensor) -> tuple[list[Tensor], list[str], int]:
-        """Runs it once: its outputs, their names, and how many of them are the neck's maps."""
+        """Runs it once: its outputs, their names, and how many of them are the neck's maps.
+
+        Raises:
+            BadInputError: It is a classifier that gives no ``(B, classes)``.
+        """
+        if self.kind == CLASSIFIER:
+            logits = self.model(images, mode='tensor')
+            if not isinstance(logits, Tensor) or logits.dim() != 2:
+                raise BadInputError(
+                    f'A {type(self.model.head).__name__} gives no single row of logits, so the '
+                    'model cannot be exported whole; export its backbone, by export.py without '
+                    '--whole.'
+                )
         outputs = list(self(images))
         if self.kind != DETECTOR:
             return outputs, ['scores' if self.kind == CLASSIFIER else 'logits'], 0

@@ -216,8 +216,12 @@ def build_runner(cfg: Config, *more: type[Hook], mixin: type[Runner] | None = No
     start_processes(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # MMEngine's wrapper would look for a CUDA device for each process.
-        cfg.setdefault('model_wrapper_cfg', {})
-        cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel')
+        if not cfg.get('model_wrapper_cfg'):  # as MMEngine's runner has it
+            cfg.model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=cfg.get('find_unused_parameters', False),
+            )
         cfg.model_wrapper_cfg.setdefault('device_ids', None)
     speed = () if torch.cuda.is_available() else (CPUSpeedHook,)
     add_hooks(cfg, CheckDataHook, StepSeedHook, *speed, *more)

@@ -1,17 +1,38 @@
 """Finds and checks the checkpoint to resume from, and sends it to every machine."""
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
 
 from sparse_mm.checkpoints import find_latest
+from sparse_mm.engine.checks.folders import is_elsewhere
 from sparse_mm.engine.file_backend import WHOLE_FILES, bring_back_replaced, remove_leftovers
 from sparse_mm.engine.files import set_aside
 from sparse_mm.engine.processes import share_file
 from sparse_mm.ranks import on_main_process
 
 
-def find_resume_point(work_dir: str) -> tuple[str | None, list[str]]:
+def checkpoint_folder(cfg: Config) -> Path:
+    """Where a run's checkpoints are written on this machine.
+
+    Args:
+        cfg: The run's config, with its ``work_dir``.
+
+    Returns:
+        The work directory, unless the checkpoint hook's ``out_dir`` is a local folder: in that one
+        MMEngine makes one of the work directory's name. Of copies that go elsewhere nothing is
+        here.
+    """
+    work_dir = os.path.abspath(cfg.work_dir)
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    out_dir = str(hook.get('out_dir') or '')
+    if not out_dir or out_dir == work_dir or is_elsewhere(out_dir):
+        return Path(cfg.work_dir)
+    return Path(out_dir) / os.path.basename(work_dir)
+
+
+def find_resume_point(work_dir: str, folder: Path) -> tuple[str | None, list[str]]:
     """Finds the checkpoint that ``--resume`` without a value goes on from.
 
     A damaged newer one, as a kill in its writing leaves it, is set aside under another name, so
@@ -19,6 +40,7 @@ def find_resume_point(work_dir: str) -> tuple[str | None, list[str]]:
 
     Args:
         work_dir: The run's work directory, which this run has the lock of.
+        folder: Where its checkpoints are, see :func:`checkpoint_folder`.
 
     Returns:
         On every rank, the checkpoint of rank 0's work directory, or None where a run starts anew;
@@ -29,10 +51,9 @@ def find_resume_point(work_dir: str) -> tuple[str | None, list[str]]:
     """
 
     def find() -> tuple[str | None, list[str]]:
-        folder = Path(work_dir)
         said = [f'{path} was being replaced: it is back.' for path in bring_back_replaced(folder)]
         remove_leftovers(folder)
-        found, damaged = find_latest(work_dir)
+        found, damaged = find_latest(work_dir, folder)
         for path in damaged:
             kept = set_aside(path, 'damaged')
             said.append(

@@ -46,7 +46,14 @@ class WorkDirLock:
         """
         if fcntl is None:
             return 'This system has no file locks: see to it that no second run uses the work dir.'
-        file = open(self.path, 'a+')  # noqa: SIM115, closed by release, or with the process
+        try:
+            file = open(self.path, 'a+')  # noqa: SIM115, closed by release, or with the process
+        except OSError as error:
+            raise BadInputError(
+                f'The file {str(self.path)!r}, by which a run reserves its work directory, cannot '
+                f'be written ({error.strerror}); see to its owner, or choose another work '
+                'directory with --work-dir.'
+            ) from error
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:

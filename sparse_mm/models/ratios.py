@@ -102,7 +102,8 @@ def _exact(ratio: float) -> Fraction:
             'pruning_ratios must be at least 0 and less than 1 (0.6 prunes 60 % of the windows), '
             f'not {ratio!r}.'
         )
-    return exact_ratio(ratio)
+    # 0.99996 would become 1, which is no ratio.
+    return min(exact_ratio(ratio), Fraction(9_999, 10_000))
 
 
 def _split_into_stages(spec: Sequence, depths: Sequence[int]) -> list[list]:

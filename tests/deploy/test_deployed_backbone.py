@@ -12,7 +12,7 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from sparse_mm.deploy import DeployedBackbone
-from sparse_mm.deploy.sizes import graph_size, read_grid
+from sparse_mm.deploy.sizes import crop, graph_size, read_grid
 from sparse_mm.errors import BadInputError
 from sparse_mm.models import SparseViT
 from sparse_mm.models.backbones.mmpretrain_swin import MMPretrainSparseViT
@@ -159,6 +159,20 @@ def test_compiled():
     check_equal(model, torch.randn(1, 3, 56, 56))
     model.set_pruning_ratios(0.5)
     check_equal(model, torch.randn(1, 3, 56, 56))
+
+
+@pytest.mark.parametrize('strides', [(4, 2, 2, 2), (6, 3, 2)])
+@pytest.mark.parametrize(('padded', 'size'), [((900, 900), (832, 801)), ((600, 1000), (599, 800))])
+def test_maps_are_cropped_as_the_backbone_makes_them(strides, padded, size):
+    def maps(sides):
+        found = []
+        for stride in strides:
+            sides = [-(-side // stride) for side in sides]
+            found.append(torch.zeros(1, 1, *sides))
+        return found
+
+    cropped = crop(maps(padded), padded, size)
+    assert [one.shape for one in cropped] == [one.shape for one in maps(size)]
 
 
 def test_padding_to_a_few_sizes(cache):

@@ -55,8 +55,8 @@ def test_a_damaged_cache_is_reported_and_exported_again(cache, warnings_of):
 
 
 def test_what_killed_processes_left_is_removed(cache):
-    (cache / 'other.part').mkdir(parents=True)
-    (cache / 'other.part' / 'graph.onnx').write_bytes(b'half')
+    (cache / 'other.graph.part').mkdir(parents=True)
+    (cache / 'other.graph.part' / 'graph.onnx').write_bytes(b'half')
     deployed()(torch.randn(1, 3, 56, 56))
     (name,) = graphs(cache)
     assert not name.endswith('.part')
@@ -71,6 +71,18 @@ def test_the_cache_is_bounded(cache):
     check_equal(model, torch.randn(1, 3, 84, 56))
     assert len(graphs(cache)) == 2
     assert len(model._passes) == 2
+
+
+def test_other_things_in_the_folder_stay(cache):
+    for name in ('run', 'run.part'):
+        (cache / name).mkdir(parents=True)
+        (cache / name / 'epoch_1.pth').write_bytes(b'weights')
+    model = deployed(cache_gib=1e-9)
+    for side in (28, 56):
+        check_equal(model, torch.randn(1, 3, side, 56))
+    assert (cache / 'run' / 'epoch_1.pth').read_bytes() == b'weights'
+    assert (cache / 'run.part' / 'epoch_1.pth').exists()
+    assert len(list(cache.glob('*/entry.json'))) == 1
 
 
 def test_a_disk_without_room(cache, monkeypatch):

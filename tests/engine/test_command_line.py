@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import nn
 
-from sparse_mm.engine import hooks
+from sparse_mm.engine import command_line, hooks
 from sparse_mm.engine.command_line import (
     Override,
     add_hooks,
@@ -122,3 +122,27 @@ def test_a_path_in_the_overrides_keeps_its_spaces(text, value):
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=Override)
     assert parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options == {'a.b': value}
+
+
+@pytest.mark.parametrize(
+    ('settings', 'expected'),
+    [
+        ({}, dict(find_unused_parameters=False, broadcast_buffers=False)),
+        (dict(find_unused_parameters=True), dict(find_unused_parameters=True)),
+        (dict(model_wrapper_cfg=None), dict(type='MMDistributedDataParallel')),
+        (
+            dict(model_wrapper_cfg=dict(type='Own', device_ids=[1])),
+            dict(type='Own', device_ids=[1]),
+        ),
+    ],
+)
+def test_several_processes_on_cpus_keep_the_settings_of_the_wrapper(
+    settings, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(command_line, 'start_processes', lambda cfg: None)
+    monkeypatch.setattr(command_line.Runner, 'from_cfg', lambda cfg: cfg)
+    wrapper = command_line.build_runner(Config(dict(launcher='pytorch', **settings)))
+    wrapper = wrapper.model_wrapper_cfg
+    assert {name: wrapper[name] for name in expected} == expected
+    assert 'device_ids' in wrapper

@@ -12,8 +12,13 @@ from mmengine.registry import HOOKS
 
 from sparse_mm.checkpoints import read_checkpoint
 from sparse_mm.engine import work_dir
+from sparse_mm.engine.checks import check_no_earlier_run
 from sparse_mm.engine.file_backend import WholeFilesBackend
-from sparse_mm.engine.resuming import find_resume_point, write_whole_checkpoints
+from sparse_mm.engine.resuming import (
+    checkpoint_folder,
+    find_resume_point,
+    write_whole_checkpoints,
+)
 from sparse_mm.engine.work_dir import LOCK, WorkDirLock
 from sparse_mm.errors import BadInputError
 from tests.engine.search.toy import toy_config
@@ -31,7 +36,7 @@ def test_a_damaged_checkpoint_is_renamed_and_reported(tmp_path, whole):
     (tmp_path / 'epoch_1.pth').write_bytes(whole)
     for name in ('epoch_2.pth.damaged', 'epoch_2.pth'):
         (tmp_path / name).write_bytes(whole[:50])
-    found, said = find_resume_point(str(tmp_path))
+    found, said = find_resume_point(str(tmp_path), tmp_path)
     assert found == str(tmp_path / 'epoch_1.pth')
     assert 'epoch_2.pth is truncated' in said[0]
     assert 'epoch_2.pth.damaged-2' in said[0]
@@ -42,7 +47,7 @@ def test_a_damaged_checkpoint_is_renamed_and_reported(tmp_path, whole):
 
 def test_killed_before_its_first_checkpoint_was_whole(tmp_path):
     (tmp_path / 'epoch_1.pth').write_bytes(b'half')
-    found, said = find_resume_point(str(tmp_path))
+    found, said = find_resume_point(str(tmp_path), tmp_path)
     assert found is None
     assert 'starts at its beginning' in said[-1]
     assert (tmp_path / 'epoch_1.pth.damaged').read_bytes() == b'half'
@@ -54,7 +59,7 @@ def test_one_checkpoint_is_whole_at_any_moment(tmp_path, whole):
     backend.put(whole, tmp_path / 'epoch_1.pth')
     backend.remove(str(tmp_path / 'epoch_1.pth'))
     (tmp_path / '.epoch_2.pth.123').write_bytes(b'half')
-    found, said = find_resume_point(str(tmp_path))
+    found, said = find_resume_point(str(tmp_path), tmp_path)
     assert found == str(tmp_path / 'epoch_1.pth')
     assert 'it is back' in said[0]
     assert not (tmp_path / '.epoch_2.pth.123').exists()
@@ -84,6 +89,34 @@ def test_the_hook_of_the_config_writes_by_it_unless_it_has_a_storage():
     cfg.default_hooks.checkpoint.backend_args = dict(backend='petrel')
     write_whole_checkpoints(cfg)
     assert cfg.default_hooks.checkpoint.backend_args == dict(backend='petrel')
+
+
+def test_checkpoints_in_a_folder_of_their_own(tmp_path, whole):
+    cfg = Config(dict(work_dir=str(tmp_path / 'run'), default_hooks=dict(checkpoint=dict())))
+    assert checkpoint_folder(cfg) == tmp_path / 'run'
+    for elsewhere in 's3://bucket/run', str(tmp_path / 'run'):
+        cfg.default_hooks.checkpoint.out_dir = elsewhere
+        assert checkpoint_folder(cfg) == tmp_path / 'run'
+    cfg.default_hooks.checkpoint.out_dir = str(tmp_path / 'all')
+    folder = checkpoint_folder(cfg)
+    assert folder == tmp_path / 'all' / 'run'
+    (tmp_path / 'run').mkdir()
+    assert check_no_earlier_run(cfg.work_dir, folder) == []
+    backend = WholeFilesBackend()
+    backend.put(whole, folder / 'epoch_1.pth')
+    (problem,) = check_no_earlier_run(cfg.work_dir, folder)
+    assert (
+        f'folder of the checkpoints {str(folder)!r} holds an earlier run (epoch_1.pth)' in problem
+    )
+    # Killed after the first was removed, before the second is there.
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
+    backend.remove(folder / 'epoch_1.pth')
+    found, said = find_resume_point(cfg.work_dir, folder)
+    assert found == str(folder / 'epoch_1.pth')
+    assert 'it is back' in said[0]
+    # Killed before the second was named.
+    backend.put(whole, folder / 'epoch_2.pth')
+    assert find_resume_point(cfg.work_dir, folder)[0] == str(folder / 'epoch_2.pth')
 
 
 HOLD = """
@@ -121,6 +154,15 @@ def test_a_file_system_without_locks_is_reported_and_the_run_continues(tmp_path,
     monkeypatch.setattr(work_dir.fcntl, 'lockf', refuse)
     said = WorkDirLock(str(tmp_path)).acquire()
     assert 'has no locks (No locks available): see to it that no second run uses it' in said
+
+
+def test_a_lock_of_another_user(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(work_dir, 'open', refuse, raising=False)
+    with pytest.raises(BadInputError, match=r'cannot be written \(Permission denied\); see to its'):
+        WorkDirLock(str(tmp_path)).acquire()
 
 
 def spoil(checkpoint, how):

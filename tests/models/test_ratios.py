@@ -39,6 +39,11 @@ def test_every_form_of_ratios_is_understood(spec, expected):
     assert as_floats(parse_ratios(spec, SWIN_T)) == expected
 
 
+def test_a_ratio_just_below_1_stays_below_it():
+    ((ratio,),) = parse_ratios(0.99999, (1,))
+    assert 0.9998 < ratio < 1
+
+
 def test_ratios_are_read_from_a_json_file(tmp_path):
     path = tmp_path / 'ratios.json'
     path.write_text(json.dumps([0.5, 0, 0.2, 0]))

@@ -114,6 +114,44 @@ def test_a_segmentor(written, picture, call_tool, tmp_path):
     assert (found == expected).mean() > 0.99
 
 
+def test_labels_that_may_occur_together(written, picture, call_tool):
+    text = CLASSIFIER.replace('LinearClsHead', 'MultiLabelLinearClsHead')
+    model, config, checkpoint = written(text, ('ant', 'bee', 'cat'))
+    call_tool(EXPORT, config, checkpoint, '--out', 'm.onnx', '--whole')
+    image = cv2.resize(cv2.imread(str(picture)), (56, 56))
+    inputs = model.data_preprocessor(dict(inputs=torch.tensor(image).permute(2, 0, 1)[None]))
+    with torch.no_grad():
+        scores = model(inputs['inputs'], mode='predict')[0].pred_score
+    printed = call_tool(RUN, 'm.onnx', picture)
+    assert sorted(line.split()[1] for line in printed.splitlines()[1:]) == sorted(
+        f'{score:.4f}' for score in scores.tolist()
+    )
+
+
+def test_a_class_with_a_threshold(written, picture, call_tool, tmp_path):
+    text = SEGMENTOR.replace('num_classes=3', 'num_classes=2, out_channels=1, threshold=0.6')
+    model, config, checkpoint = written(text, ())
+    call_tool(EXPORT, config, checkpoint, '--out', 'm.onnx', '--whole')
+    image = cv2.resize(cv2.imread(str(picture)), (84, 56)).astype(np.float32)
+    images = torch.tensor((image - 127) / 50).permute(2, 0, 1)[None]
+    metas = [dict.fromkeys(('ori_shape', 'img_shape', 'pad_shape'), (56, 84))]
+    with torch.no_grad():
+        logits = model.encode_decode(images, metas)[0]
+    # At a threshold that some pixels pass.
+    described = json.loads((tmp_path / 'm.json').read_text())
+    assert described['threshold'] == 0.6
+    threshold = logits.sigmoid().median().item()
+    (tmp_path / 'm.json').write_text(json.dumps(dict(described, threshold=threshold)))
+    call_tool(RUN, 'm.onnx', picture, '--out', 'maps')
+    found = cv2.imread(str(tmp_path / 'maps' / 'picture.png'), cv2.IMREAD_UNCHANGED)
+    model.decode_head.threshold = threshold
+    (sample,) = model.postprocess_result(logits[None])
+    classes = sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
+    expected = cv2.resize(classes, (120, 90), interpolation=cv2.INTER_NEAREST)
+    assert 0.3 < found.mean() < 0.7
+    assert (found == expected).mean() > 0.99
+
+
 @pytest.mark.slow
 def test_a_detector(written, picture, call_tool, tmp_path):
     """Backbone, neck and RPN are in the file; the boxes equal the model's."""

@@ -6,6 +6,7 @@ such. Rows of a table take turns, so that their ratios are reliable on a noisy m
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -168,7 +169,8 @@ def main() -> None:
         links = {}
         for table, name in pictures.items():
             page_folder = Path(args.markdown).resolve().parent
-            links[table] = str((Path(args.pictures) / name).resolve().relative_to(page_folder))
+            picture = (Path(args.pictures) / name).resolve()
+            links[table] = Path(os.path.relpath(picture, page_folder)).as_posix()
         write_atomically(Path(args.markdown), page(results, '\n'.join(commands), links))
 
 

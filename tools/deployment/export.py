@@ -216,6 +216,7 @@ def main() -> None:
                     for n, e in zip(names, expected, strict=True)
                 },
                 neck_levels=levels,
+                threshold=module.threshold,
                 classes=list(class_names(args.checkpoint)),
                 preprocessing=describe_preprocessing(cfg, shape),
             )

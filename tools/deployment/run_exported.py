@@ -197,6 +197,18 @@ def class_name(description: dict[str, Any], label: int) -> str:
     return str(classes[label]) if label < len(classes) else str(label)
 
 
+def classes_of(logits: np.ndarray, threshold: float | None) -> np.ndarray:
+    """``(C, H, W)`` logits -> ``(H, W)`` uint8 classes.
+
+    Args:
+        logits: Of each class; with a threshold of class 1 alone.
+        threshold: The sigmoid above which a pixel is of class 1, not 0.
+    """
+    if threshold is None:
+        return logits.argmax(axis=0).astype(np.uint8)
+    return (1 / (1 + np.exp(-logits[0])) > threshold).astype(np.uint8)
+
+
 def main() -> None:
     """Runs the model image by image and prints what it found."""
     args = parse_args()
@@ -222,7 +234,7 @@ def main() -> None:
             for label in np.argsort(-outputs[0][0])[:5]:
                 print(f'  {class_name(description, label)} {outputs[0][0][label]:.4f}')
         elif kind == 'segmentor':
-            classes = outputs[0][0].argmax(axis=0).astype(np.uint8)  # (H, W)
+            classes = classes_of(outputs[0][0], description.get('threshold'))
             classes = cv2.resize(classes, shape[::-1], interpolation=cv2.INTER_NEAREST)
             for label, count in zip(*np.unique(classes, return_counts=True), strict=True):
                 print(f'  {class_name(description, label)} {count / classes.size:.1%} of the image')

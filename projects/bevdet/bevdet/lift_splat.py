@@ -143,8 +143,8 @@ class LiftSplat(BaseModule):
         super().__init__(init_cfg)
         self.stride = stride
         first, last, bin_length = depth
-        self.depths = torch.arange(round((last - first) / bin_length)) * bin_length
-        self.depths += first + bin_length / 2  # (D,), centres of the bins
+        bins = torch.arange(round((last - first) / bin_length), dtype=torch.float32)
+        self.depths = bins * bin_length + (first + bin_length / 2)  # (D,), centres of the bins
         self.lower = torch.tensor([axis[0] for axis in grid])
         self.cell = torch.tensor([axis[2] for axis in grid])
         self.cells = tuple(round((axis[1] - axis[0]) / axis[2]) for axis in grid)  # (X, Y, Z)

@@ -4,10 +4,6 @@
 _base_ = '../../../configs/bootstrapped_sparseformer_augreg_large_imagenet.py'
 custom_imports = dict(imports=['sparse_mm', 'projects.bootstrapping'])
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].scale = 384
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-
 model = dict(
     type='Bootstrapping',
     teacher=dict(

@@ -56,15 +56,19 @@ def find_videos(folder: str) -> dict[str, str]:
         folder: Read as it lies: no file is opened.
     """
     found: dict[str, str] = {}
+    for path in list_videos(folder):
+        found.setdefault(os.path.splitext(os.path.basename(path))[0], path)
+        found[os.path.splitext(os.path.relpath(path, folder))[0]] = path
+    return found
+
+
+def list_videos(folder: str) -> Iterator[str]:
+    """Yields the paths of all videos below a folder."""
     for root, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         for name in sorted(files):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in SUFFIXES:
-                path = os.path.join(root, name)
-                found.setdefault(stem, path)
-                found[os.path.splitext(os.path.relpath(path, folder))[0]] = path
-    return found
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.join(root, name)
 
 
 @DATASETS.register_module()
@@ -215,7 +219,7 @@ class KineticsDataset(BaseDataset):
     def _rows_of_folders(self, folder: str) -> Iterator[tuple[str | None, str]]:
         for entry in sorted(Path(folder).iterdir()):
             if entry.is_dir():
-                for path in sorted(set(find_videos(str(entry)).values())):
+                for path in sorted(list_videos(str(entry))):
                     yield path, entry.name
 
     def _rows_of_table(self, folder: str) -> Iterator[tuple[str | None, str]]:

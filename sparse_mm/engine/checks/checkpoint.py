@@ -54,6 +54,8 @@ def check_checkpoint(path: str, model: nn.Module, whole: bool) -> list[str]:
             'download it, and name the file, in which they are found.'
         ]
     bare: Any = model.module if is_model_wrapper(model) else model
+    if not isinstance(bare, nn.Module):  # MMEngine's FlexibleRunner builds it later
+        return []
     wrong = mismatches(weights, bare.state_dict())
     if not whole:
         prefix = backbone_name(bare)

@@ -40,13 +40,20 @@ def check_work_dir(work_dir: str, option: str = '--work-dir') -> list[str]:
     return []
 
 
-def check_no_earlier_run(work_dir: str) -> list[str]:
-    """Checks that a new training would not write over the checkpoints of an earlier one."""
-    earlier = sorted(Path(work_dir).glob('*.pth'))
-    if not earlier:
-        return []
-    return [
-        f'The work directory {work_dir!r} holds an earlier run '
-        f'({first_few([p.name for p in earlier])}); go on with it by --resume, or choose another '
-        'with --work-dir.'
-    ]
+def check_no_earlier_run(work_dir: str, checkpoints: Path) -> list[str]:
+    """Checks that a new training would not write over the checkpoints of an earlier one.
+
+    Args:
+        work_dir: The run's work directory.
+        checkpoints: Where its checkpoints go: there, or into another folder.
+    """
+    places = {'work directory': Path(work_dir), 'folder of the checkpoints': checkpoints}
+    for what, folder in places.items():
+        earlier = sorted(folder.glob('*.pth'))
+        if earlier:
+            return [
+                f'The {what} {str(folder)!r} holds an earlier run '
+                f'({first_few([p.name for p in earlier])}); go on with it by --resume, or choose '
+                'another work directory with --work-dir.'
+            ]
+    return []

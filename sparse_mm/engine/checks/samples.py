@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio import load
 from torch import nn
 
 from sparse_mm.engine.checks.cameras import check_cameras
@@ -30,8 +31,7 @@ def check_samples(dataset: Any, split: str, num_images: int) -> list[str]:
     if not hasattr(dataset, 'get_data_info'):
         return []
     inner = _inner(dataset)
-    transforms = getattr(getattr(inner, 'pipeline', None), 'transforms', ())
-    if any(is_remote(reader) for reader in (inner, *transforms)):
+    if any(map(is_remote, _readers(dataset))):
         return []
     problems = check_cameras(inner, split)  # once, if repeated
     problems += _check_boxes(inner, split)
@@ -58,14 +58,29 @@ def check_labels(train: Any, val: Any) -> list[str]:
     first, second = (getattr(_inner(dataset), 'cat2label', None) for dataset in (train, val))
     if not isinstance(first, dict) or not isinstance(second, dict):
         return []
-    shifted = [key for key, label in second.items() if first.get(key, label) != label]
+    if all(first.get(key, label) == label for key, label in second.items()):
+        return []
+    # Only now the files are read: two files may number the same categories in different ways.
+    own, other = (_labels_by_name(_inner(dataset)) for dataset in (train, val))
+    shifted = [name for name, label in other.items() if own.get(name, label) != label]
     if not shifted:
         return []
+    name = shifted[0]
     return [
-        f'The train set has {len(first)} of the classes in its annotation file and the val set '
-        f'{len(second)}, so that category {shifted[0]} is label {first[shifted[0]]} in one and '
-        f'{second[shifted[0]]} in the other; list all categories, in one order, in both files.'
+        f'The train set has {len(own)} of the classes in its annotation file and the val set '
+        f'{len(other)}, so that {name!r} is label {own[name]} in one and {other[name]} in the '
+        'other; list all categories, in one order, in both files.'
     ]
+
+
+def _labels_by_name(dataset: Any) -> dict[str, int]:
+    """The label of each category of a COCO file; empty where that cannot be read here."""
+    try:
+        listed = load(dataset.ann_file)['categories']
+        names = {one['id']: one['name'] for one in listed}
+        return {names[number]: label for number, label in dataset.cat2label.items()}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        return {}
 
 
 def check_class_count(dataset: Any, split: str, num_classes: int, model: nn.Module) -> list[str]:
@@ -85,7 +100,9 @@ def check_class_count(dataset: Any, split: str, num_classes: int, model: nn.Modu
     if ask:
         return ask(num_classes)
     meta = getattr(dataset, 'metainfo', None)  # of joined sets that differ it is a list
-    classes = meta.get('classes') if isinstance(meta, Mapping) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    # Of a panoptic data set boxes and their masks have the things alone.
+    classes = meta.get('thing_classes') or meta.get('classes')
     model = bare(model)
     if not isinstance(classes, list | tuple) or hasattr(model, 'language_model'):
         return []
@@ -139,6 +156,15 @@ def check_categories(dataset: Any, split: str, num_classes: int) -> list[str]:
 def _inner(dataset: Any) -> Any:
     """The data set inside a wrapper that repeats it."""
     return getattr(dataset, 'dataset', dataset)
+
+
+def _readers(dataset: Any) -> Iterator[Any]:
+    """Yields what may read files: the data sets inside all wrappers, and all transforms."""
+    yield dataset
+    yield from getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    inner = getattr(dataset, 'dataset', None)
+    for one in (*(() if inner is None else (inner,)), *(getattr(dataset, 'datasets', None) or ())):
+        yield from _readers(one)
 
 
 def _check_boxes(dataset: Any, split: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Checks the kinds of a config's settings, and that its types exist."""
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -47,6 +48,8 @@ def check_structure(cfg: Config) -> list[str]:
         problems += _check_loader(cfg.get(f'{split}_dataloader'), split)
     for name, least in (('max_epochs', 1), ('max_iters', 1), ('val_interval', 1)):
         given = (cfg.get('train_cfg') or {}).get(name)
+        if name != 'val_interval' and isinstance(given, float) and given.is_integer():
+            given = int(given)  # 8e4, which MMEngine takes
         problems += _check_number(f'train_cfg.{name}', given, least)
     seed = (cfg.get('randomness') or {}).get('seed')
     problems += _check_number('randomness.seed', seed, 0, LARGEST_SEED)
@@ -204,9 +207,13 @@ def _is_known(registry: Registry, kind: str) -> bool:
         if own.get(kind) is not None:
             return True
     name = kind.rpartition('.')[2]
-    return any(
-        name in one.module_dict
-        for other in vars(registries).values()
-        if isinstance(other, Registry) and other is not registry
-        for one in (other, *other.children.values())
-    )
+    return any(name in other.module_dict for other in _others(registry))
+
+
+def _others(registry: Registry) -> Iterator[Registry]:
+    """Yields MMEngine's other registries, the hosts' below them, and those of the hosts alone."""
+    hosts = [module for name, module in sys.modules.items() if name.endswith('.registry')]
+    for module in (registries, *hosts):
+        for other in vars(module).values():
+            if isinstance(other, Registry) and other.parent is None and other is not registry:
+                yield from (other, *other.children.values())

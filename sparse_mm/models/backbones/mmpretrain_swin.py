@@ -204,8 +204,10 @@ class FromMMPretrain(SwinBackbone):
         theirs = {
             name.removeprefix(prefix): state_dict.pop(name)
             for name in list(state_dict)
-            if name.startswith(prefix) and 'attn_mask' not in name
+            if name.startswith(prefix)
         }
+        # Of early versions, and computed here.
+        theirs = {name: value for name, value in theirs.items() if 'attn_mask' not in name}
         for name, value in fit_sizes(rename_last_norm(theirs, len(self.stages)), self).items():
             follows = name.endswith(('relative_position_index', 'relative_coords_table'))
             state_dict[prefix + name] = own[name] if follows and name in own else value

@@ -313,6 +313,10 @@ def _check(
     for name, number in numbers.items():
         if number < 1:
             raise BadInputError(f'{name} must be at least 1, not {number}.')
+    if feature_channels == 1:
+        raise BadInputError(
+            'feature_channels must be at least 2, since they are normalised, not 1.'
+        )
     if repeats < 0:
         raise BadInputError(f'focusing_repeats must not be negative, but is {repeats}.')
     for width in settings['dims'] if repeats else settings['dims'][1:]:

@@ -54,8 +54,8 @@ class SparseViT(SwinBackbone):
         mlp_ratio: Hidden channels of an FFN over its channels. Defaults to 4.
         depths: Blocks of each stage. Defaults to (2, 2, 6, 2), which is Swin-T.
         num_heads: Attention heads of each stage. Defaults to (3, 6, 12, 24).
-        strides: Stride of the patch embedding, then of each patch merging. Defaults to (4, 2, 2,
-            2).
+        strides: Stride of the patch embedding, then of each patch merging, which joins 2x2 tokens.
+            Defaults to (4, 2, 2, 2).
         out_indices: Stages whose maps are returned. Defaults to (0, 1, 2, 3).
         qkv_bias: Whether queries, keys and values have a bias. Defaults to True.
         qk_scale: Overrides the attention's scale. Defaults to None.
@@ -184,10 +184,9 @@ class SparseViT(SwinBackbone):
             channels = num_features[i]
             downsample = None
             if i < len(depths) - 1:
-                stride = strides[i + 1]
-                merged = stride * stride * channels
-                norm = build_norm_layer(norm_cfg, merged)[1] if patch_norm else None
-                downsample = PatchMerging(channels, 2 * channels, stride, norm)
+                # As in both hosts, a merging joins 2x2 tokens whatever its stride.
+                norm = build_norm_layer(norm_cfg, 4 * channels)[1] if patch_norm else None
+                downsample = PatchMerging(channels, 2 * channels, strides[i + 1], norm, kernel=2)
             blocks = [
                 SparseBlock(
                     channels,

@@ -108,7 +108,9 @@ def fit_sizes(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
         if name.endswith('relative_position_bias_table') and value.shape[1:] == target.shape[1:]:
             weights[name] = _resize_bias_table(value, target)
         if name == 'absolute_pos_embed' and value.shape[2:] == target.shape[2:]:
-            weights[name] = _resize_square(value[0].t(), model.position_shape).t().unsqueeze(0)
+            mode = getattr(model, 'interpolate_mode', 'bicubic')  # mmpretrain's form has one
+            grid = _resize_square(value[0].t(), model.position_shape, mode)
+            weights[name] = grid.t().unsqueeze(0)
     return weights
 
 
@@ -151,7 +153,7 @@ def _resize_bias_table(table: Tensor, target: Tensor) -> Tensor:
     return _resize_square(table.t(), (side, side)).t().contiguous()
 
 
-def _resize_square(rows: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resize_square(rows: Tensor, shape: tuple[int, int], mode: str = 'bicubic') -> Tensor:
     """Resizes square pictures: ``(C, s * s)`` -> ``(C, H * W)``."""
     side = round(rows.shape[1] ** 0.5)
     if side * side != rows.shape[1]:
@@ -160,5 +162,8 @@ def _resize_square(rows: Tensor, shape: tuple[int, int]) -> Tensor:
             'square and cannot be resized; give the same image size as its own.'
         )
     grid = rows.reshape(1, -1, side, side)
-    grid = F.interpolate(grid, size=tuple(shape), mode='bicubic', align_corners=False)
+    smooth = mode in ('bilinear', 'bicubic')
+    grid = F.interpolate(
+        grid, size=tuple(shape), mode=mode, align_corners=False if smooth else None
+    )
     return grid.flatten(2).squeeze(0)

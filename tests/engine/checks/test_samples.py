@@ -1,6 +1,8 @@
 """Files that a loaded data set lists must exist."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,6 +36,20 @@ def test_missing_pictures_are_found_by_a_sample(tmp_path):
     for path in paths[::25]:
         (tmp_path / path).write_text('')
     assert check_samples(Pictures(paths), 'train', 100) == []
+
+
+def test_joined_sets_that_are_read_from_elsewhere():
+    def joined(backend):
+        local, other = Pictures(['a.jpg']), Pictures(['b.jpg'])
+        other.backend_args = dict(backend=backend)
+        both = torch.utils.data.ConcatDataset([local, other])
+        both.get_data_info = lambda index: dict(img_path='a.jpg')
+        repeated = Pictures(['a.jpg'])
+        repeated.dataset = both
+        return repeated
+
+    assert check_samples(joined('petrel'), 'train', 10) == []
+    assert len(check_samples(joined('local'), 'train', 10)) == 1
 
 
 def test_an_empty_data_set_is_a_problem():
@@ -83,15 +99,23 @@ def test_a_3d_set_without_any_box_to_learn_from(load_type, said):
     assert check_samples(empty, 'val', 10) == []
 
 
-def test_categories_that_a_file_does_not_list_shift_the_others():
+def test_categories_that_a_file_does_not_list_shift_the_others(tmp_path):
     class Coco:
-        def __init__(self, *ids):
-            self.cat2label = {key: label for label, key in enumerate(ids)}
+        def __init__(self, **ids):
+            listed = [dict(id=key, name=name) for name, key in ids.items()]
+            self.ann_file = str(tmp_path / f'{len(list(tmp_path.iterdir()))}.json')
+            Path(self.ann_file).write_text(json.dumps(dict(categories=listed)))
+            self.cat2label = {key: label for label, key in enumerate(ids.values())}
 
-    (problem,) = check_labels(Coco(1, 2, 7), Coco(1, 7))
-    assert 'category 7 is label 2 in one and 1 in the other' in problem
-    assert check_labels(Coco(1, 2, 7), Coco(1, 2)) == []
-    assert check_labels(Coco(1, 2, 7), Pictures([])) == []
+    three = Coco(person=1, car=2, bus=7)
+    (problem,) = check_labels(three, Coco(person=1, bus=7))
+    assert "3 of the classes in its annotation file and the val set 2, so that 'bus' is" in problem
+    assert "'bus' is label 2 in one and 1 in the other" in problem
+    assert check_labels(three, Coco(person=1, car=2)) == []
+    assert check_labels(three, Pictures([])) == []
+    # The same categories in one order, numbered in another way.
+    assert check_labels(three, Coco(person=0, car=1, bus=2)) == []
+    assert len(check_labels(three, Coco(person=0, bus=1))) == 1
 
 
 def test_a_file_that_lists_fewer_classes_than_the_model_may_find():
@@ -130,6 +154,10 @@ def test_heads_with_another_number_of_classes(number, in_mmdet):
     (problem,) = check_class_count(dataset, 'train', 7, both)
     said = f'The train set has 4 classes, and the model roi_head.bbox_head.0.num_classes={number};'
     assert problem.startswith(said)
+    dataset.metainfo = dict(dataset.metainfo, thing_classes=['a', 'b', 'c'])  # panoptic
+    heads = Detector(bbox_head=boxes)
+    assert len(check_class_count(dataset, 'train', 7, heads)) == (number != 3)
+    del dataset.metainfo['thing_classes']
     both.language_model = None  # it is told its classes by a text
     assert check_class_count(dataset, 'train', 7, both) == []
     others = Detector(rpn_head=boxes, mask_head=masks)

@@ -36,6 +36,7 @@ def test_what_mmengine_accepts_is_accepted():
     assert check_structure(Config(WHOLE)) == []
     assert check_structure(Config({})) == []
     assert check_structure(changed('custom_hooks', None)) == []
+    assert check_structure(changed('train_cfg.max_iters', 8e4)) == []
     assert check_loops(Config(WHOLE)) == []
 
 
@@ -127,6 +128,16 @@ def test_types_that_there_are_not():
         assert f'did you mean {meant!r}' in found[0]
     assert len(problems) == 6
     assert check_types(cfg, ())[0] in problems
+
+
+def test_a_type_of_a_registry_of_a_hosts_own():
+    registry = pytest.importorskip('mmpretrain.registry', reason='needs mmpretrain')
+    registry.TOKENIZER.register_module('OwnTokenizer', module=dict)
+    try:
+        model = dict(type='ImageClassifier', tokenizer=dict(type='OwnTokenizer'))
+        assert check_types(Config(dict(default_scope='mmpretrain', model=model)), ()) == []
+    finally:
+        del registry.TOKENIZER.module_dict['OwnTokenizer']
 
 
 def test_a_type_of_another_package():

@@ -162,6 +162,18 @@ def test_weights_of_other_sizes_are_resized_when_loaded():
     assert model.absolute_pos_embed.std() > 0.01
 
 
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
+def test_an_embedding_is_resized_as_mmpretrain_does(mode):
+    settings = dict(arch=ARCH, out_indices=(1,), use_abs_pos_embed=True, interpolate_mode=mode)
+    state = randomize(SparseViT(**settings, img_size=64)).state_dict()
+    # Early versions kept their masks.
+    state['stages.0.blocks.1.attn.attn_mask'] = torch.zeros(1, 4, 4)
+    ours, host = SparseViT(**settings, img_size=96), SwinTransformer(**settings, img_size=96)
+    ours.load_state_dict(dict(state))  # strictly
+    host.load_state_dict(dict(state), strict=False)
+    torch.testing.assert_close(ours.absolute_pos_embed, host.absolute_pos_embed)
+
+
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [

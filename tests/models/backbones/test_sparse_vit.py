@@ -97,6 +97,27 @@ def test_other_options_equal_swins(use_abs_pos_embed):
             assert relative_error(found, expected) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ('strides', 'size'), [((4, 2, 1), (36, 52)), ((4, 4, 2), (70, 84)), ((4, 3, 2), (64, 100))]
+)
+def test_other_strides_equal_swins(strides, size):
+    settings = dict(
+        embed_dims=16,
+        depths=(1, 1, 1),
+        num_heads=(1, 2, 4),
+        strides=strides,
+        window_size=4,
+        out_indices=(0, 1, 2),
+    )
+    swin, ours = pair(**settings)
+    swin.eval(), ours.eval()
+    image = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        for found, expected in zip(ours(image), swin(image), strict=True):
+            assert found.shape == expected.shape
+            assert relative_error(found, expected) < 1e-5
+
+
 def test_sparse_equals_the_authors(shared):
     meta, state, image, outputs = load_reference(shared('reference/sparsevit_a.npz'))
     model = SparseViT(**meta['cfg'], pruning_ratios=meta['ratios'], pad_before_norm=True).eval()

@@ -35,6 +35,12 @@ def cameras():
     return torch.stack([torch.stack(first), torch.stack(second)])
 
 
+def test_whole_numbers_as_depths():
+    depths = [LiftSplat(5, 3, 8, depth=d, grid=GRID).depths for d in (DEPTH, (1, 9, 1))]
+    assert torch.equal(*depths)
+    assert depths[0].tolist() == [1.5 + i for i in range(8)]
+
+
 @pytest.fixture
 def view():
     return LiftSplat(5, 3, stride=8, depth=DEPTH, grid=GRID)

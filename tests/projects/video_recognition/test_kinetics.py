@@ -56,6 +56,9 @@ def test_folders(root, said):
         ('two.mp4', 'zumba'),
     ]
     assert any('3 videos found, 0 missing, 2 classes' in line for line in said)
+    # Of one name and different kinds.
+    (root / 'val' / 'zumba' / 'two.mp4').rename(root / 'val' / 'zumba' / 'three.avi')
+    assert ('three.avi', 'zumba') in listed(dataset(root, data_prefix=dict(video='val')))
 
 
 def test_the_label_file_gives_the_order(root):
