@@ -88,7 +88,7 @@ def test_the_estimates_of_the_costs_follow_from_their_figures():
     for value in (
         f'{epoch:.1f} hours',
         f'{12 * epoch * adapted:.0f} GPU-hours',
-        f'{2000 * 500 * detector * adapted / 3.6e6:.0f} GPU-hours',
+        f'{1000 * 500 * detector * adapted / 3.6e6:.0f} GPU-hours',
         f'{36 * epoch * found:.0f} GPU-hours',
         f'{(3 * adapted + 9 * found) * epoch:.0f} GPU-hours',
     ):

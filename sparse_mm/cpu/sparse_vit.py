@@ -122,8 +122,7 @@ def _is_usual_merging(merging: Any) -> bool:
         return True
     norm, reduction = merging.norm, merging.reduction
     usual_norm = norm is None or (type(norm) is nn.LayerNorm and norm.bias is not None)
-    apart = merging.kernel == merging.stride
-    return apart and usual_norm and type(reduction) is nn.Linear and reduction.bias is None
+    return usual_norm and type(reduction) is nn.Linear and reduction.bias is None
 
 
 def _embed(model: SparseViT, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -215,6 +214,8 @@ def _merge(
     weights, which are far smaller than a map, are brought to that order.
     """
     stride = merging.stride
+    if merging.kernel != stride:  # patches that overlap or lie apart: none of Swin's own models
+        return merging(x, hw_shape)
     x = x.unflatten(1, hw_shape)  # (B, H, W, C)
     if hw_shape[0] % stride or hw_shape[1] % stride:
         x = F.pad(x, (0, 0, 0, -hw_shape[1] % stride, 0, -hw_shape[0] % stride))

@@ -33,6 +33,6 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / 'file').touch()
     (problem,) = check_work_dir(str(tmp_path / 'file' / 'run'))
     assert 'cannot be written' in problem
-    assert check_no_earlier_run(str(tmp_path)) == []
+    assert check_no_earlier_run(str(tmp_path), tmp_path) == []
     (tmp_path / 'epoch_1.pth').touch()
-    assert 'holds an earlier run (epoch_1.pth)' in check_no_earlier_run(str(tmp_path))[0]
+    assert 'holds an earlier run (epoch_1.pth)' in check_no_earlier_run(str(tmp_path), tmp_path)[0]
