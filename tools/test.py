@@ -241,7 +241,11 @@ def write_maps(cfg: Config, folder: str) -> None:
 def _may_write(kind: Any) -> bool:
     """Whether a metric takes a folder to write into; unknown ones are reported later."""
     metric = METRICS.get(kind) if isinstance(kind, str) else kind
-    return metric is None or 'output_dir' in inspect.signature(metric).parameters
+    if not isinstance(metric, type):
+        return True
+    # A class of a user's own may pass what it does not name to the one above it.
+    made = (vars(above)['__init__'] for above in metric.mro() if '__init__' in vars(above))
+    return any('output_dir' in inspect.signature(one).parameters for one in made)
 
 
 class EvaluateAfterTest(Hook):

@@ -74,9 +74,19 @@ class WholeModel(nn.Module):
             self.threshold = float(head.threshold)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Computes ``(B, C, H, W)`` or clips; :meth:`describe` names what comes out."""
+        """Computes ``(B, C, H, W)`` or clips; :meth:`describe` names what comes out.
+
+        Raises:
+            BadInputError: It is a classifier that gives no ``(B, classes)``.
+        """
         if self.kind == CLASSIFIER:
             logits = self.model(images, mode='tensor')  # (B, classes)
+            if not isinstance(logits, Tensor) or logits.dim() != 2:
+                raise BadInputError(
+                    f'A {type(self.model.head).__name__} gives no single row of logits, so the '
+                    'model cannot be exported whole; export its backbone, by export.py without '
+                    '--whole.'
+                )
             return (logits.sigmoid() if self.has_several_labels else logits.softmax(dim=-1),)
         if self.kind == SEGMENTOR:
             shape = dict.fromkeys(('ori_shape', 'img_shape', 'pad_shape'), self.image_size)
@@ -87,19 +97,7 @@ class WholeModel(nn.Module):
         return (*features, *(level for output in raw for level in output))
 
     def describe(self, images: Tensor) -> tuple[list[Tensor], list[str], int]:
-        """Runs it once: its outputs, their names, and how many of them are the neck's maps.
-
-        Raises:
-            BadInputError: It is a classifier that gives no ``(B, classes)``.
-        """
-        if self.kind == CLASSIFIER:
-            logits = self.model(images, mode='tensor')
-            if not isinstance(logits, Tensor) or logits.dim() != 2:
-                raise BadInputError(
-                    f'A {type(self.model.head).__name__} gives no single row of logits, so the '
-                    'model cannot be exported whole; export its backbone, by export.py without '
-                    '--whole.'
-                )
+        """Runs it once: its outputs, their names, and how many of them are the neck's maps."""
         outputs = list(self(images))
         if self.kind != DETECTOR:
             return outputs, ['scores' if self.kind == CLASSIFIER else 'logits'], 0

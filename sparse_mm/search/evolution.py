@@ -152,7 +152,7 @@ class Evolution:
             found.update(dict.fromkeys(surrogate.choose(pool, count) if pool else []))
         parents = self.best(self.settings.parents) if self.settings.strategy == 'evolution' else []
         if parents:
-            # Of an odd number the last is one or the other; a lone one must not always be crossed.
+            # Half of them; of a lone one chance decides, or nothing would ever be mutated.
             mutated = count // 2 + (rng.randrange(2) if count == 1 else 0)
             self._collect(
                 lambda: self.space.mutate(rng.choice(parents), rng, mutation), mutated, found

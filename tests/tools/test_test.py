@@ -101,11 +101,24 @@ def test_predictions_are_written_beside_an_evaluator_of_several_sets(tool, tmp_p
     assert len(hooks) == joined
 
 
+def own_metric():
+    from mmseg.evaluation import IoUMetric
+
+    class OwnMetric(IoUMetric):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+
+    return OwnMetric
+
+
 def test_every_metric_that_can_write_does(tool):
     pytest.importorskip('mmseg.evaluation', reason='needs mmseg')
     cfg = Config(dict(default_scope='mmseg', test_evaluator=dict(type='DepthMetric')))
     tool['write_maps'](cfg, 'maps')
     assert cfg.test_evaluator == dict(type='DepthMetric', output_dir='maps', keep_results=True)
+    cfg.test_evaluator = dict(type=own_metric())
+    tool['write_maps'](cfg, 'maps')
+    assert cfg.test_evaluator.output_dir == 'maps'
     cfg.test_evaluator = [dict(type='mmengine.DumpResults', out_file_path='a.pkl')]
     with pytest.raises(BadInputError, match=r'no metric of the test_evaluator \(DumpResults\)'):
         tool['write_maps'](cfg, 'maps')

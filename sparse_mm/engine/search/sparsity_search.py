@@ -195,9 +195,9 @@ class SparsitySearch:
             best = self._best(evolution.best(), images)
             if best is not None:
                 self._write({index: best})
-            elif len(evolution.scores) < self.settings.evolution.population:
                 continue
-            elif not self._inside(self._scored(images), budget):
+            told = len(evolution.scores) >= self.settings.evolution.population
+            if told and not self._inside(self._scored(images), budget):
                 # After a whole population: others would cost hours for nothing.
                 if index == 0:
                     raise self._no_score(index)

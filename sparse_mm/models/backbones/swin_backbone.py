@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks.transformer import AdaptivePadding
 from mmengine.model import ModuleList, initialize
@@ -16,7 +15,7 @@ from sparse_mm.models import executors
 from sparse_mm.models.backbones.arguments import check_lists
 from sparse_mm.models.backbones.prunable import PrunableBackbone
 from sparse_mm.models.backbones.sparse_stage import SparseStage
-from sparse_mm.models.backbones.swin_weights import from_any_layout
+from sparse_mm.models.backbones.swin_weights import from_any_layout, resize_positions
 from sparse_mm.models.layers.sizes import CornerPadding, ceil_div
 from sparse_mm.models.pretrained import load_pretrained, split_init_cfg
 
@@ -243,23 +242,3 @@ def _pads_whole_patches(padding: Any) -> bool:
         and padding.kernel_size == padding.stride
         and padding.dilation == (1, 1)
     )
-
-
-def resize_positions(
-    embedding: Tensor, shape: Sequence[int], new_shape: Sequence[int], mode: str = 'bicubic'
-) -> Tensor:
-    """Resizes a position embedding from a map of ``(h, w)`` to ``(H, W)``.
-
-    Args:
-        embedding: ``(1, h * w, C)``.
-        shape: ``(h, w)``.
-        new_shape: ``(H, W)``.
-        mode: Of the interpolation.
-
-    Returns:
-        ``(1, H * W, C)``.
-    """
-    grid = embedding.transpose(1, 2).unflatten(2, tuple(shape))  # (1, C, h, w)
-    corners = None if mode in ('nearest', 'area', 'nearest-exact') else False
-    grid = F.interpolate(grid.float(), size=tuple(new_shape), mode=mode, align_corners=corners)
-    return grid.to(embedding.dtype).flatten(2).transpose(1, 2)  # (1, H * W, C)

@@ -7,7 +7,7 @@ is recognised by its ``logit_scale``.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ def fit_sizes(weights: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
         if name.endswith('relative_position_bias_table') and value.shape[1:] == target.shape[1:]:
             weights[name] = _resize_bias_table(value, target)
         if name == 'absolute_pos_embed' and value.shape[2:] == target.shape[2:]:
-            mode = getattr(model, 'interpolate_mode', 'bicubic')  # mmpretrain's form has one
+            mode = model.interpolate_mode
             grid = _resize_square(value[0].t(), model.position_shape, mode)
             weights[name] = grid.t().unsqueeze(0)
     return weights
@@ -161,9 +161,24 @@ def _resize_square(rows: Tensor, shape: tuple[int, int], mode: str = 'bicubic') 
             f'The checkpoint has a position embedding of {rows.shape[1]} tokens, which is no '
             'square and cannot be resized; give the same image size as its own.'
         )
-    grid = rows.reshape(1, -1, side, side)
-    smooth = mode in ('bilinear', 'bicubic')
-    grid = F.interpolate(
-        grid, size=tuple(shape), mode=mode, align_corners=False if smooth else None
-    )
-    return grid.flatten(2).squeeze(0)
+    return resize_positions(rows.t().unsqueeze(0), (side, side), shape, mode)[0].t()
+
+
+def resize_positions(
+    embedding: Tensor, shape: Sequence[int], new_shape: Sequence[int], mode: str = 'bicubic'
+) -> Tensor:
+    """Resizes a position embedding from a map of ``(h, w)`` to ``(H, W)``.
+
+    Args:
+        embedding: ``(1, h * w, C)``.
+        shape: ``(h, w)``.
+        new_shape: ``(H, W)``.
+        mode: Of the interpolation.
+
+    Returns:
+        ``(1, H * W, C)``.
+    """
+    grid = embedding.transpose(1, 2).unflatten(2, tuple(shape))  # (1, C, h, w)
+    corners = None if mode in ('nearest', 'area', 'nearest-exact') else False
+    grid = F.interpolate(grid.float(), size=tuple(new_shape), mode=mode, align_corners=corners)
+    return grid.to(embedding.dtype).flatten(2).transpose(1, 2)  # (1, H * W, C)
